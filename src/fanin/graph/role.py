@@ -1,0 +1,88 @@
+"""What a parameter is for, read off the graph."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from fanin.axes import Axes
+
+
+class Role(StrEnum):
+    """The roles that a parameter can have."""
+
+    WEIGHT = "weight"
+    RESIDUAL_WRITER = "residual writer"
+    GATE_PROJECTION = "gate projection"
+    UP_PROJECTION = "up projection"
+    DOWN_PROJECTION = "down projection"
+    QUERY = "query"
+    KEY = "key"
+    VALUE = "value"
+    PACKED_QKV = "packed q/k/v"
+    ATTENTION_OUT = "attention out"
+    HEAD = "head"
+    EMBEDDING = "embedding"
+    POSITION_TABLE = "position table"
+    TIED_HEAD = "tied embedding and head"
+    RECURRENT_INPUT = "recurrent input"
+    RECURRENT = "recurrent"
+    ROUTER = "router"
+    ADAPTER_DOWN = "adapter down"
+    ADAPTER_UP = "adapter up"
+    BIAS = "bias"
+    RECURRENT_BIAS = "recurrent bias"
+    NORM_SCALE = "norm scale"
+    NORM_BIAS = "norm bias"
+    LAYER_SCALE = "layer scale"
+    GATE = "gate"
+    TOKEN = "learned token"
+    UNUSED = "unused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Activation:
+    """The nonlinearity that a weight's output meets first; ``linear`` for none.
+
+    ``name`` is PyTorch's functional name: relu, leaky_relu, gelu, silu, tanh, sigmoid, selu, elu,
+    softplus, softmax, …;  ``parameters`` are those that differ from call to call, such as
+    ``{"negative_slope": 0.2}``.
+    """
+
+    name: str
+    parameters: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ParameterRole:
+    """What was read off the graph about one parameter.
+
+    Args:
+        parameter: its (first) name.
+        role: what it is for.
+        axes: which axis is what; None where the use does not say.
+        activation: what its output meets first before the next weight; None for none or unknown.
+        before: activation that its *input* has just been through (``linear`` for none).
+        norm_after: a normalisation reads its output before the next weight or add does.
+        depth: number of weight layers on the longest path from the inputs, this one included.
+        residual_branches: number of residual adds along the model's main stream, when the
+            parameter writes to that stream; 0 otherwise.
+        kind: the operation that uses it: ``linear``, ``convolution``, ``transposed convolution``,
+            ``embedding``, ``lstm``, ``gru``, ``rnn``, ``norm``, ``bias``, ``einsum``, …
+        block_names: what the blocks of ``axes.block_sizes`` are: ("q", "k", "v"), ("i", "f", "g", "o").
+        evidence: plain sentences, naming the operations that show it.
+        from_name: the role rests on the parameter's name, not on its use alone.
+    """
+
+    parameter: str
+    role: Role
+    axes: Axes | None = None
+    activation: Activation | None = None
+    before: Activation | None = None
+    norm_after: bool = False
+    depth: int = 0
+    residual_branches: int = 0
+    kind: str = ""
+    block_names: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
+    from_name: bool = False
