@@ -1,0 +1,50 @@
+"""``fanin plan``: what every parameter of a model would get, and why."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fanin.cli.arguments import (
+    Inputs,
+    Keep,
+    Overrides,
+    Recipe,
+    Target,
+    check_writable,
+    read_overrides,
+)
+
+
+def plan_command(
+    target: Target,
+    input: Inputs = [],  # noqa: B006 (typer reads the default once)
+    recipe: Recipe = "auto",
+    set_: Overrides = [],  # noqa: B006
+    keep: Keep = [],  # noqa: B006
+    save: Annotated[
+        Path | None,
+        typer.Option(help="Write the plan: .yaml to edit and load back, .html to read."),
+    ] = None,
+    diff: Annotated[
+        Path | None, typer.Option(help="Show how this plan differs from a saved one.")
+    ] = None,
+) -> None:
+    """Show what every parameter of a model gets, and why.  Draws nothing."""
+    import fanin
+    from fanin.cli.inputs import read_inputs
+    from fanin.cli.target import load_model
+    from fanin.reporting import terminal
+
+    check_writable(save)
+    model, given = load_model(target)
+    made = fanin.plan(
+        model, read_inputs(input, given), recipe, overrides=read_overrides(set_), keep=keep
+    )
+    if diff is not None:
+        print(made.diff(fanin.Plan.load(diff)))
+    else:
+        terminal.show_plan(made)
+    if save is not None:
+        made.save(save)
+        print(f"plan: {save}")
