@@ -20,8 +20,9 @@ _HOMES = {
     "record": "fanin.graph",
     "Graph": "fanin.graph",
     "Axes": "fanin.axes",
+    "predict": "fanin.propagation",
     "measure": "fanin.measuring",
-    "Signals": "fanin.measuring",
+    "Signals": "fanin.signals",
     "check": "fanin.checking",
     "Diagnosis": "fanin.checking",
     "Finding": "fanin.checking",
@@ -52,13 +53,14 @@ if TYPE_CHECKING:
     from fanin.filling import initialize as initialize
     from fanin.graph import Graph as Graph
     from fanin.graph import record as record
-    from fanin.measuring import Signals as Signals
     from fanin.measuring import measure as measure
     from fanin.planning import RECIPES as RECIPES
     from fanin.planning import Assignment as Assignment
     from fanin.planning import Plan as Plan
     from fanin.planning import plan as plan
+    from fanin.propagation import predict as predict
     from fanin.schemes import SCHEMES as SCHEMES
+    from fanin.signals import Signals as Signals
 
 __all__ = [*_HOMES, *_SUBMODULES, "__version__"]  # noqa: PLE0604
 
