@@ -65,7 +65,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class ModuleInfo:
-    """One module of the model: its class and the plain settings on it (``p``, ``eps``, ``stride``)."""
+    """One module of the model: its class and its plain settings (``p``, ``eps``, ``stride``)."""
 
     path: str
     type_name: str

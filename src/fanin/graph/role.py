@@ -69,7 +69,8 @@ class ParameterRole:
             parameter writes to that stream; 0 otherwise.
         kind: the operation that uses it: ``linear``, ``convolution``, ``transposed convolution``,
             ``embedding``, ``lstm``, ``gru``, ``rnn``, ``norm``, ``bias``, ``einsum``, …
-        block_names: what the blocks of ``axes.block_sizes`` are: ("q", "k", "v"), ("i", "f", "g", "o").
+        block_names: what the blocks of ``axes.block_sizes`` are: ("q", "k", "v") or
+            ("i", "f", "g", "o").
         evidence: plain sentences, naming the operations that show it.
         from_name: the role rests on the parameter's name, not on its use alone.
     """

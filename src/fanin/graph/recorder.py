@@ -1,0 +1,334 @@
+"""Watch every ATen operation of one call of a model, below autograd."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fanin.graph.calling import call, leaves
+from fanin.graph.graph import (
+    Graph,
+    Operation,
+    ParameterInfo,
+    Ref,
+    TensorInfo,
+    TensorKind,
+)
+from fanin.graph.identity import Geometry, Identity
+from fanin.graph.inventory import named_tensors, read_modules
+from fanin.graph.module_paths import ModulePaths
+
+Observer = Callable[[Operation, tuple[torch.Tensor, ...]], None]
+
+# Views that change no element of what they show; recorded lazily (see Recorder._is_detached).
+_DETACH = ("detach", "alias")
+
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A dispatch mode that writes down each operation as it runs.
+
+    Args:
+        model: the module that will run.
+        observe: called after each operation with the operation and the tensors that it returned
+            (the first ``len(outputs)`` of ``operation.outputs``). They are the very tensors that
+            the model goes on with, so that ``torch.autograd.grad`` can be asked for their
+            gradients after the call; they carry no graph yet while ``observe`` runs, and what
+            ``observe`` computes from them is not recorded. The later contents of a tensor that
+            the model overwrites in place are those of its new id.
+
+    Ids are given in order: parameters, buffers, inputs, then values as they appear; two runs of
+    one model on equal inputs give equal ids.
+
+    Examples:
+        >>> model = nn.Linear(2, 3)
+        >>> recorder = Recorder(model)
+        >>> _ = recorder.run(torch.ones(1, 2))
+        >>> [operation.name for operation in recorder.graph.operations]
+        ['t', 'addmm']
+    """
+
+    def __init__(self, model: nn.Module, observe: Observer | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._model = model
+        self._observe = observe
+        self._paths = ModulePaths(model)
+        self._identity = Identity()
+        self._tensors: dict[int, TensorInfo] = {}
+        self._depends_on_data: set[int] = set()
+        self._operations: list[Operation] = []
+        self._inputs: tuple[int, ...] = ()
+        self._outputs: tuple[int, ...] = ()
+        # Alive until the end: a freed constant's memory could otherwise pass for another value.
+        self._kept_alive: list[Any] = []
+        self._contexts = ExitStack()
+        self.input_tensors: list[tuple[int, torch.Tensor]] = []
+        """Ids and tensors of the inputs, in order."""
+        parameters, buffers = named_tensors(model)
+        self._parameters: Mapping[str, ParameterInfo] = parameters.infos
+        self._buffers: Mapping[str, ParameterInfo] = buffers.infos
+        self.ids: dict[str, int] = {}
+        """Name of every parameter and buffer -> the id of its value at the start."""
+        for kind, named in ((TensorKind.PARAMETER, parameters), (TensorKind.BUFFER, buffers)):
+            for name, tensor in named.tensors.items():
+                first = named.infos[name].tied_to
+                if first is not None:
+                    self.ids[name] = self.ids[first]
+                    continue
+                owners = (name,) if kind is TensorKind.PARAMETER else ()
+                self.ids[name] = self._new_value(tensor, kind, name, owners)
+
+    def run(self, inputs: Any) -> Any:
+        """Call the model once under this recorder and return what it returned.
+
+        Gradients are enabled and fused fast paths are off, so that no operation hides others.
+
+        Raises:
+            DataError: the inputs do not fit the signature of forward.
+            RecordError: the model raised.
+        """
+        for tensor in leaves(inputs):
+            found = self._identity.find(tensor)
+            value = found.value if found else self._new_value(tensor, TensorKind.INPUT)
+            self.input_tensors.append((value, tensor))
+            self._depends_on_data.add(value)
+        self._inputs = tuple(value for value, _ in self.input_tensors)
+        self._kept_alive.append(inputs)
+        with self:
+            outputs = call(self._model, inputs)
+        self._outputs = tuple(self._read(tensor) for tensor in leaves(outputs))
+        return outputs
+
+    @property
+    def graph(self) -> Graph:
+        """What was recorded, as a frozen value."""
+        return Graph(
+            model_type=type(self._model).__name__,
+            operations=tuple(self._operations),
+            tensors=dict(self._tensors),
+            parameters=self._parameters,
+            buffers=self._buffers,
+            modules=read_modules(self._model),
+            inputs=self._inputs,
+            outputs=self._outputs,
+        )
+
+    def __enter__(self) -> "Recorder":
+        with ExitStack() as stack:
+            stack.enter_context(self._paths)
+            stack.enter_context(torch.enable_grad())
+            # A frozen nn.TransformerEncoder in eval mode would run as one opaque operation.
+            fast = torch.backends.mha.get_fastpath_enabled()
+            stack.callback(torch.backends.mha.set_fastpath_enabled, fast)
+            torch.backends.mha.set_fastpath_enabled(False)
+            super().__enter__()  # type: ignore[no-untyped-call]
+            self._contexts = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]
+        finally:
+            self._contexts.close()
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if torch.is_inference_mode_enabled() or _is_composite(func):
+            # Without autograd above, composite operations such as ``linear`` arrive whole.
+            with _Reentered(self):
+                parts = func.decompose(*args, **kwargs)
+            if parts is not NotImplemented:
+                return parts
+        name = func._schema.name.split("::")[-1]
+        read = _tensors_in((args, kwargs))
+        refs = {id(tensor): self._read(tensor) for tensor in read}
+        written = _written_arguments(func, args, kwargs)
+        result = func(*args, **kwargs)
+        made = _tensors_in(result)
+        if name in _DETACH and len(made) == 1 and made[0] is not read[0]:
+            # Autograd itself detaches what it saves for backward; only a detached tensor that is
+            # read again belongs to the model.
+            self._identity.hold(made[0], refs[id(read[0])], detached=True)
+            return result
+        inputs = tuple(refs[id(tensor)] for tensor in read)
+        written_ids = {id(tensor) for tensor in written}
+        outputs: list[int] = []
+        for tensor in [*made, *(t for t in written if not _contains(made, t))]:
+            outputs.append(self._new_output(tensor, inputs, id(tensor) in written_ids))
+        self._append(
+            name,
+            func._overloadname,
+            tuple(_plain(value, refs) for value in args),
+            {key: _plain(value, refs) for key, value in kwargs.items()},
+            inputs,
+            outputs,
+            tuple(made),
+        )
+        return result
+
+    def _append(
+        self,
+        name: str,
+        overload: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        tensors: tuple[torch.Tensor, ...],
+    ) -> None:
+        operation = Operation(
+            index=len(self._operations),
+            name=name,
+            overload=overload,
+            module=self._paths.current,
+            args=args,
+            kwargs=kwargs,
+            inputs=tuple(inputs),
+            outputs=tuple(outputs),
+        )
+        self._operations.append(operation)
+        if self._observe is not None:
+            self._observe(operation, tensors)
+
+    def _new_output(self, tensor: torch.Tensor, inputs: Sequence[int], written: bool) -> int:
+        owners: tuple[str, ...] = ()
+        depends = any(value in self._depends_on_data for value in inputs)
+        if not depends:
+            names = (name for value in inputs for name in self._tensors[value].of_parameters)
+            owners = tuple(dict.fromkeys(names))
+        value = self._new_value(tensor, TensorKind.COMPUTED, "", owners, written=written)
+        if depends:
+            self._depends_on_data.add(value)
+        return value
+
+    def _new_value(
+        self,
+        tensor: torch.Tensor,
+        kind: TensorKind,
+        name: str = "",
+        owners: tuple[str, ...] = (),
+        *,
+        written: bool = False,
+    ) -> int:
+        value = len(self._tensors)
+        self._tensors[value] = TensorInfo(
+            id=value,
+            shape=tuple(int(n) for n in tensor.shape),
+            dtype=str(tensor.dtype).removeprefix("torch."),
+            kind=kind,
+            name=name,
+            of_parameters=owners,
+        )
+        if written:
+            self._identity.write(tensor, value)
+        else:
+            self._identity.hold(tensor, value)
+        return value
+
+    def _read(self, tensor: torch.Tensor) -> int:
+        """Id of the value that ``tensor`` holds, made now where it has none."""
+        found = self._identity.find(tensor)
+        if found is None:
+            self._kept_alive.append(tensor)
+            return self._new_value(tensor, TensorKind.CONSTANT)
+        if found.detached and not found.writes_since:
+            return self._derive("detach", tensor, (Ref(found.value),))
+        if found.writes_since:
+            last, geometry = found.writes_since[-1]
+            if len(found.writes_since) == 1 and geometry.covers(Geometry.of(tensor)):
+                return self._derive("view", tensor, (Ref(last), tuple(tensor.shape)))
+            # The memory was written through other views: this value is the old one with those
+            # parts replaced, as slice_scatter would give it.
+            writers = tuple(Ref(value) for value, _ in found.writes_since)
+            return self._derive("updated", tensor, (Ref(found.value), *writers))
+        if not found.exact:
+            return self._derive("alias", tensor, (Ref(found.value),))
+        return found.value
+
+    def _derive(self, name: str, tensor: torch.Tensor, args: tuple[Any, ...]) -> int:
+        """Record an operation that nobody called: memory shared behind the recorder's back."""
+        inputs = tuple(arg.tensor for arg in args if isinstance(arg, Ref))
+        value = self._new_output(tensor, inputs, written=False)
+        self._append(name, "shared_memory", args, {}, inputs, (value,), (tensor,))
+        return value
+
+
+class _Reentered:
+    """The mode again, inside its own dispatch, for the parts of a composite operation."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    def __enter__(self) -> None:
+        TorchDispatchMode.__enter__(self._recorder)  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *error: Any) -> None:
+        TorchDispatchMode.__exit__(self._recorder, *error)  # type: ignore[no-untyped-call]
+
+
+def _is_composite(func: Any) -> bool:
+    return bool(
+        torch._C._dispatch_has_kernel_for_dispatch_key(
+            func.name(), torch._C.DispatchKey.CompositeImplicitAutograd
+        )
+    )
+
+
+def _tensors_in(value: Any) -> list[torch.Tensor]:
+    """The tensors among an operation's arguments or results, each once, in order."""
+    found: dict[int, torch.Tensor] = {}
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, torch.Tensor):
+            found.setdefault(id(item), item)
+        elif isinstance(item, list | tuple):
+            stack.extend(reversed(item))
+        elif isinstance(item, dict):
+            stack.extend(reversed(list(item.values())))
+    return list(found.values())
+
+
+def _written_arguments(
+    func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> list[torch.Tensor]:
+    """The tensors that the operation's schema says are written in place."""
+    written: list[torch.Tensor] = []
+    for position, argument in enumerate(func._schema.arguments):
+        alias = argument.alias_info
+        if alias is None or not alias.is_write:
+            continue
+        value = args[position] if position < len(args) else kwargs.get(argument.name)
+        written.extend(_tensors_in(value))
+    return written
+
+
+def _contains(tensors: Iterable[torch.Tensor], tensor: torch.Tensor) -> bool:
+    return any(tensor is other for other in tensors)
+
+
+def _plain(value: Any, refs: Mapping[int, int]) -> Any:
+    """An argument free of tensors: ``Ref`` for tensors, text for dtypes and devices."""
+    if isinstance(value, torch.Tensor):
+        return Ref(refs[id(value)])
+    if isinstance(value, list | tuple):
+        return tuple(_plain(item, refs) for item in value)
+    if isinstance(value, dict):
+        return {key: _plain(item, refs) for key, item in value.items()}
+    if isinstance(value, bool | int | float | complex | str | None):
+        return value
+    return str(value)

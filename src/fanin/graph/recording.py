@@ -1,0 +1,79 @@
+"""``record``: run a model once, hand it back as it was, and return what ran."""
+
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from fanin.errors import RecordError
+from fanin.graph.calling import moved
+from fanin.graph.graph import Graph
+from fanin.graph.recorder import Recorder
+from fanin.graph.restoring import untouched
+
+
+def record(model: nn.Module, inputs: Any) -> Graph:
+    """Call ``model`` once and return the operations that ran, with the parameters each one used.
+
+    The model, its mode, buffers, hooks, gradients and the random generators are afterwards as
+    they were before, also when the model raises. A model on the meta device is recorded there,
+    with the inputs moved to meta: no memory, no arithmetic.
+
+    Args:
+        model: any module that runs; compiled modules are recorded uncompiled.
+        inputs: a tensor, a tuple of positional arguments, or a dict of keyword arguments.
+
+    Raises:
+        DataError: the inputs are of another kind or do not fit the signature of forward.
+        RecordError: the model raised, or has lazy parameters that have no shape yet.
+
+    Examples:
+        >>> graph = record(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), torch.zeros(2, 4))
+        >>> [(op.name, op.module) for op in graph.operations]
+        [('t', '0'), ('addmm', '0'), ('relu', '1')]
+    """
+    ready(model)
+    with untouched(model), uncompiled():
+        recorder = Recorder(model)
+        recorder.run(on_device_of(model, inputs))
+        return recorder.graph
+
+
+def ready(model: nn.Module) -> None:
+    """Raise RecordError for what cannot be recorded whatever the inputs are."""
+    if not isinstance(model, nn.Module):
+        raise RecordError(
+            f"{type(model).__name__} is not a torch.nn.Module. Pass the module itself."
+        )
+    lazy = [name for name, parameter in model.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        raise RecordError(
+            f"{lazy[0]!r} and {len(lazy) - 1} more are lazy parameters without a shape. Call the "
+            "model once on a batch to give them one, then try again."
+        )
+
+
+def on_device_of(model: nn.Module, inputs: Any) -> Any:
+    """The inputs on meta when the model is there; else the inputs themselves."""
+    parameters = list(model.parameters())
+    if parameters and all(parameter.is_meta for parameter in parameters):
+        return moved(inputs, torch.device("meta"))
+    return inputs
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run compiled modules as the Python that they were compiled from."""
+    # Whoever compiled a module has imported dynamo; importing it for others would cost seconds.
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    with torch.compiler.set_stance("force_eager"), warnings.catch_warnings():
+        # The recorder's hooks fire once more for the wrapper, under its own path: no harm.
+        warnings.filterwarnings("ignore", message=".*global hooks on modules.*")
+        yield
