@@ -49,6 +49,52 @@ class TensorSignal:
     gradient_rms: float | None = None
     gradient_finite: bool = True
     sampled: bool = False
+    token_correlation: float | None = None
+    """Mean cosine between the positions of one sample, for (samples, positions, features)."""
+
+
+@dataclass(frozen=True)
+class ParameterSignal:
+    """A parameter as it stands, and the loss's gradient with respect to it.
+
+    Args:
+        name: its (first) name in the model.
+        shape: its shape.
+        mean, std: over all elements; None for empty or non-float parameters.
+        finite: no NaN and no infinity.
+        trained: it requires a gradient.
+        gradient_rms: None where no gradient was asked for or the loss does not depend on it.
+        gradient_finite: no NaN and no infinity in its gradient.
+        used: the loss depends on it; None where no backward pass was run.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    mean: float | None = None
+    std: float | None = None
+    finite: bool = True
+    trained: bool = True
+    gradient_rms: float | None = None
+    gradient_finite: bool = True
+    used: bool | None = None
+
+
+@dataclass(frozen=True)
+class AttentionSignal:
+    """How spread one attention's weights are.
+
+    Args:
+        tensor: id of the attention weights, or of the output of a fused attention.
+        module: path of the module.
+        entropy_share: mean over heads and queries of entropy / ln(valid keys); 1 is uniform.
+            Queries with fewer than 8 valid keys (early causal rows, narrow windows) are left out.
+        keys: largest number of valid keys of a query.
+    """
+
+    tensor: int
+    module: str
+    entropy_share: float
+    keys: int
 
 
 @dataclass(frozen=True)
@@ -93,6 +139,8 @@ class LayerSignal:
     output_histogram: Histogram | None = None
     gradient_histogram: Histogram | None = None
     weight_histogram: Histogram | None = None
+    observations: int | None = None
+    """How many samples (times positions) each unit of ``activated`` was seen on."""
 
 
 @dataclass(frozen=True)
@@ -117,3 +165,12 @@ class Signals:
     label_entropy: float | None = None
     samples: int = 0
     notes: tuple[str, ...] = field(default=())
+    parameters: Mapping[str, ParameterSignal] = field(default_factory=dict)
+    """Name -> signal, every parameter once (tied names under the first)."""
+    attention: tuple[AttentionSignal, ...] = ()
+    loss_name: str = ""
+    """``cross_entropy``, ``mse``, …; ``model`` for the model's own; ``cotangent`` for none."""
+    loss_error: float | None = None
+    """Standard error of ``loss`` over the samples of the batch; None where they are not known."""
+    logits_std: float | None = None
+    """Std over the classes, root mean square over samples; None for other losses."""
