@@ -7,15 +7,18 @@ whole matrix is built at once from addressed numbers).
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from math import prod
 from typing import Any, ClassVar, Self
 
 import torch
 
 from fanin.axes import Axes
+from fanin.errors import SchemeError
 from fanin.randomness.address import Address, Region
 from fanin.randomness.distributions import Distribution
+from fanin.schemes.checks import check_target
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,18 @@ class Scheme(ABC):
 
     ``names`` are the names under which ``fanin.SCHEMES`` lists ready-made values of the class:
     ``{"kaiming_normal": {"distribution": "normal"}}`` maps a name to constructor arguments.
+    ``numbered`` are names that end in a number: ``{"normal": lambda x: {"std": x}}`` makes
+    ``"normal_0.01"`` mean ``Normal(std=0.01)``.
     """
 
     names: ClassVar[dict[str, dict[str, Any]]] = {}
+    numbered: ClassVar[dict[str, Callable[[float], dict[str, Any]]]] = {}
 
     @abstractmethod
     def expected(self, shape: Sequence[int], axes: Axes) -> Moments:
         """Mean, std and bounds of a tensor of this shape and these axes.
+
+        A tensor without elements has mean 0 and std 0.
 
         Raises:
             SchemeError: the scheme cannot draw such a tensor.
@@ -54,6 +62,8 @@ class Scheme(ABC):
         self, target: torch.Tensor, axes: Axes, address: Address, region: Region | None = None
     ) -> None:
         """Write the tensor, or the region of it that ``target`` holds, in place.
+
+        A tensor without elements is left as it is.
 
         Args:
             target: float16, bfloat16, float32 or float64, any device and layout, not on meta;
@@ -72,22 +82,95 @@ class Scheme(ABC):
         return {"scheme": type(self).__name__, **json.loads(json.dumps(values))}
 
     @classmethod
-    def from_fields(cls, values: dict[str, Any]) -> Self:
+    def from_fields(cls, values: Mapping[str, Any]) -> Self:
         """Build from the fields of ``to_json``; lists become tuples."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        try:
+            return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        except TypeError as error:
+            accepted = ", ".join(f.name for f in fields(cls)) or "none"  # type: ignore[arg-type]
+            raise SchemeError(f"{cls.__name__}: {error}. Its arguments: {accepted}.") from error
+
+
+def combine(parts: Sequence[tuple[int, Moments]]) -> Moments:
+    """Moments of a tensor that consists of pieces: ``(number of elements, moments)`` each."""
+    count = sum(n for n, _ in parts)
+    if count == 0:
+        return Moments(0.0, 0.0)
+    if all(moments == parts[0][1] for _, moments in parts):
+        return parts[0][1]
+    mean = sum(n * m.mean for n, m in parts) / count
+    variance = sum(n * (m.std**2 + (m.mean - mean) ** 2) for n, m in parts) / count
+    lows = [m.low for _, m in parts]
+    highs = [m.high for _, m in parts]
+    return Moments(
+        mean,
+        variance**0.5,
+        None if None in lows else min(low for low in lows if low is not None),
+        None if None in highs else max(high for high in highs if high is not None),
+    )
 
 
 class ElementwiseScheme(Scheme):
     """Every element drawn on its own: resolves to one distribution per independent block."""
 
     @abstractmethod
-    def distribution(self, shape: Sequence[int], axes: Axes) -> Distribution:
-        """The distribution of every element of one block (``axes`` has no block_sizes)."""
+    def resolve(self, shape: Sequence[int], axes: Axes) -> Distribution:
+        """The distribution of every element of one block (``axes`` has no block_sizes).
+
+        Raises:
+            SchemeError: the scheme cannot draw such a tensor.
+        """
+
+    def pieces(self, axes: Axes) -> Axes:
+        """The axes whose blocks each have a distribution of their own."""
+        return axes
+
+    def expected(self, shape: Sequence[int], axes: Axes) -> Moments:
+        """Moments of the distribution, over all blocks."""
+        from fanin.schemes.moments import moments_of
+
+        axes.validate(shape)
+        if prod(shape) == 0:
+            return Moments(0.0, 0.0)
+        return combine(
+            [
+                (prod(block.shape), moments_of(self.resolve(block.shape, block.axes)))
+                for block in self.pieces(axes).blocks(shape)
+            ]
+        )
+
+    def fill(
+        self, target: torch.Tensor, axes: Axes, address: Address, region: Region | None = None
+    ) -> None:
+        """Draw every element from its own address; see ``Scheme.fill``."""
+        from fanin import randomness
+
+        region = check_target(self, target, axes, address, region)
+        if prod(region.shape) == 0:
+            return
+        blocks = self.pieces(axes).blocks(region.shape)
+        # All distributions are resolved before the first write: an impossible block must not
+        # leave the blocks before it drawn.
+        distributions = [self.resolve(block.shape, block.axes) for block in blocks]
+        if all(distribution == distributions[0] for distribution in distributions):
+            randomness.fill(target, distributions[0], address, region)
+            return
+        axis = axes.outputs[0]
+        for block, distribution in zip(blocks, distributions, strict=True):
+            first, count, _ = overlap(region, axis, block.start, block.shape[axis])
+            if count:
+                part = target.narrow(axis, first, count)
+                randomness.fill(part, distribution, address, region.narrow(axis, first, count))
 
 
-class MatrixScheme(Scheme):
-    """Built as a whole, per independent block, from addressed numbers."""
+def overlap(region: Region, axis: int, start: int, size: int) -> tuple[int, int, int]:
+    """Which of a region's indices along an axis fall into ``start … start + size`` of the whole.
 
-    @abstractmethod
-    def build(self, shape: Sequence[int], axes: Axes, address: Address) -> torch.Tensor:
-        """One block (no batch axes, no block_sizes) as float32 or float64 on the CPU."""
+    Returns:
+        The first such index of the region, how many there are, and where the first one lies
+        counted from ``start``.
+    """
+    first, step = region.start[axis], region.step[axis]
+    begin = max(0, -((first - start) // step))
+    end = min(region.size[axis], -((first - start - size) // step))
+    return begin, max(0, end - begin), first + begin * step - start
