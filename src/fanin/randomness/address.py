@@ -61,9 +61,7 @@ class Region:
         ranks = {len(self.shape), len(self.start), len(self.size), len(steps)}
         fits = len(ranks) == 1 and all(
             first >= 0 and step >= 1 and count >= 0 and first + step * max(count - 1, 0) < max(n, 1)
-            for n, first, count, step in zip(
-                self.shape, self.start, self.size, steps, strict=True
-            )
+            for n, first, count, step in zip(self.shape, self.start, self.size, steps, strict=True)
             if count
         )
         if not fits:
@@ -79,7 +77,7 @@ class Region:
         return self.size == self.shape
 
     def narrow(self, axis: int, start: int, size: int) -> "Region":
-        """The part of this region whose index along ``axis`` of the *region* is start … start+size."""
+        """The part whose index along ``axis`` of this *region* is start … start + size - 1."""
         first = self.start[axis] + start * self.step[axis]
         return Region(
             self.shape,

@@ -1,0 +1,85 @@
+"""The specification of every drawn number: a short plain program over arrays.
+
+The C++ and the Triton kernel are tested for equal bits with this.  It runs over NumPy or over
+torch on any device, and is what fills where no kernel can.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from fanin.randomness.arrays import Array, Arrays
+from fanin.randomness.distributions import (
+    NormalDistribution,
+    TruncatedNormalDistribution,
+    UniformDistribution,
+)
+from fanin.randomness.layout import (
+    BLOCKS_PER_TILE,
+    Purpose,
+    Quad,
+    block_of,
+    slot_of,
+    tile_words,
+    words_of_blocks,
+)
+from fanin.randomness.normal import NormalNumbers, normal_double, normal_single
+from fanin.randomness.truncated import TruncatedNumbers, truncated_double, truncated_single
+from fanin.randomness.uniform import UniformNumbers, uniform_double, uniform_single
+
+RandomDistribution = UniformDistribution | NormalDistribution | TruncatedNormalDistribution
+Transform = Callable[[Arrays, Quad, Any], list[Array]]
+
+_SINGLE: dict[type, tuple[Any, Transform]] = {
+    UniformDistribution: (UniformNumbers, uniform_single),
+    NormalDistribution: (NormalNumbers, normal_single),
+    TruncatedNormalDistribution: (TruncatedNumbers, truncated_single),
+}
+_DOUBLE: dict[type, tuple[Any, Transform]] = {
+    UniformDistribution: (UniformNumbers, uniform_double),
+    NormalDistribution: (NormalNumbers, normal_double),
+    TruncatedNormalDistribution: (TruncatedNumbers, truncated_double),
+}
+
+
+class Specification:
+    """Draws one distribution under one key, in float32 or float64.
+
+    Args:
+        xp: NumPy or torch.
+        distribution: what to draw; not a constant.
+        key: 64-bit Philox key.
+        dtype: the dtype that the values are for.  float16 and bfloat16 values are the float32
+            values rounded to nearest even, which is left to the caller; their bounds are the
+            dtype's own.
+    """
+
+    def __init__(
+        self, xp: Arrays, distribution: RandomDistribution, key: int, dtype: torch.dtype
+    ) -> None:
+        double = dtype == torch.float64
+        numbers, self._transform = (_DOUBLE if double else _SINGLE)[type(distribution)]
+        self._numbers = numbers.of(distribution, dtype)
+        self._xp, self._key = xp, key
+        self._purpose = Purpose.DOUBLE if double else Purpose.SINGLE
+        self._slots = 2 if double else 4
+
+    def range(self, start: int, count: int) -> Array:
+        """Elements start … start + count - 1 of the row-major whole tensor."""
+        tile = BLOCKS_PER_TILE * self._slots
+        first, last = start // tile, -(-(start + count) // tile)
+        words = tile_words(self._xp, self._key, first, last - first, self._purpose)
+        values = self._xp.stack(self._transform(self._xp, words, self._numbers), 1).reshape(-1)
+        return values[start - first * tile : start - first * tile + count]
+
+    def at(self, index: Array) -> Array:
+        """The elements of these row-major numbers, an int64 array of any shape."""
+        blocks = block_of(index, self._slots)
+        words = words_of_blocks(self._xp, self._key, blocks, self._purpose)
+        values = self._transform(self._xp, words, self._numbers)
+        slots = slot_of(index, self._slots)
+        chosen = values[0]
+        for slot, value in enumerate(values[1:], start=1):
+            chosen = self._xp.where(slots == slot, value, chosen)
+        return chosen
