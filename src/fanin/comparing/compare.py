@@ -1,0 +1,294 @@
+"""``fanin.compare``: the same network trained from several starts, and which of them is better."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fanin.comparing.course import (
+    DEFAULT_RATES,
+    GRADIENT_LOOKS,
+    HELD_OUT_LOOKS,
+    Course,
+    MakeOptimizer,
+    choose_optimizer,
+    evenly_spaced,
+)
+from fanin.comparing.dataset import Split, batch_rows, read_data
+from fanin.comparing.digits import load_digits
+from fanin.comparing.how_to_train import check_engine
+from fanin.comparing.networks import Network, read_networks
+from fanin.comparing.preflight import check_arms, check_labels, check_rates, check_task
+from fanin.comparing.progress import Progress, shown_progress
+from fanin.comparing.recipes import Arm, read_recipes
+from fanin.comparing.serial import plain
+from fanin.comparing.settings import course_identity, describe
+from fanin.comparing.storage import DEFAULT_FOLDER, TrialStore, prepare_folder, trial_key
+from fanin.comparing.study import Study
+from fanin.comparing.task import Loss, task_for
+from fanin.comparing.trial import Trial
+from fanin.comparing.trials import Wanted, Workshop, group_by_seed
+from fanin.errors import DataError
+
+DEFAULT_STEPS = 200
+DEFAULT_BATCH_SIZE = 64
+
+
+def compare(
+    build: Any = None,
+    data: Any = None,
+    recipes: Any = None,
+    *,
+    seeds: int | Iterable[int] = 5,
+    learning_rates: float | Iterable[float] | None = None,
+    steps: int | None = None,
+    optimizer: str | MakeOptimizer | None = None,
+    loss: str | Loss | None = None,
+    engine: str = "local",
+    out: str | os.PathLike[str] | None = None,
+    batch_size: int = DEFAULT_BATCH_SIZE,
+    target_loss: float | None = None,
+    progress: bool | None = None,
+    command: str | None = None,
+) -> Study:
+    """Train the same network from several recipes, several seeds each, and compare.
+
+    Every trial sees the same batches in the same order; the seed decides the weights alone.
+    Without arguments: a deep ReLU MLP and a small CNN on scikit-learn's digits.
+
+    Ctrl-C keeps every finished trial under ``out`` and returns an incomplete study; calling
+    again with the same settings goes on from there.  With other settings the trials that they
+    change are made afresh.
+
+    Args:
+        build: a function without arguments that returns a model, a model, or a dict name ->
+            either for several networks.
+        data: ``(x, y)`` tensors or arrays (a fifth is held out), a pair ``(train, held_out)``
+            of those, a map-style Dataset, or a function without arguments returning one. ``x``
+            may be a tuple of positional or a dict of keyword arguments of the model.
+        recipes: a sequence of whatever ``fanin.initialize`` takes, or a dict label -> recipe.
+        seeds: how many (0, 1, …), or which.
+        learning_rates: one, or a grid. Every recipe gets the whole grid, and is shown at its
+            best: fewest diverged seeds, then lowest mean final training loss.
+        steps: updates of each trial; None for 200.
+        optimizer: "sgd" (momentum 0.9), "adam", or a function ``(parameters, learning_rate)``
+            returning a PyTorch optimizer.
+        loss: "cross_entropy", "mse" or a function ``(output, target)``; None for the one that
+            fits the targets' dtype.
+        engine: "local" trains networks stacked or one by one, whichever is faster; "together"
+            stacks wherever that gives the same result; "one by one" never does.
+        out: folder of the finished trials; None for ``./fanin-study``.
+        batch_size: samples a step.
+        target_loss: the training loss that counts as converged; None for half of what knowing
+            nothing costs: ½ ln C, or half the targets' variance.
+        progress: False for silence; None for a bar in a terminal and lines elsewhere.
+        command: shown in the report as the way to make the study again.
+
+    Raises:
+        DataError: data, networks or settings that cannot be trained on.
+        UnknownNameError: an unknown recipe, optimizer, loss or engine.
+        OutputError: ``out`` cannot be written to.
+    """
+    check_engine(engine)
+    chosen_seeds = _seeds(seeds)
+    count = _positive("steps", DEFAULT_STEPS if steps is None else steps)
+    size = _positive("batch_size", batch_size)
+    choice = choose_optimizer(optimizer)
+    rates = _rates(learning_rates, choice.name)
+    arms = read_recipes(recipes)
+    split = read_data(load_digits if data is None else data, rows_needed=count * size)
+    networks = read_networks(build)
+    course = Course(
+        train=split.train,
+        held_out=split.held_out,
+        batches=batch_rows(len(split.train), min(size, len(split.train)), count),
+        task=task_for(loss, split.train.y),
+        optimizer=choice,
+        held_out_steps=evenly_spaced(count, HELD_OUT_LOOKS) if split.held_out else (),
+        gradient_steps=evenly_spaced(count - 1, GRADIENT_LOOKS),
+    )
+    course, classes = _checked(course, networks, arms, split, chosen_seeds[0])
+    folder = prepare_folder(DEFAULT_FOLDER if out is None else out)
+    targets = {
+        n.name: course.task.target_loss(classes[n.name], split.train.y)
+        if target_loss is None
+        else float(target_loss)
+        for n in networks
+    }
+    run = _Run(course, networks, arms, rates, chosen_seeds, engine, TrialStore(folder))
+    complete = run.train(progress)
+    settings = describe(
+        networks,
+        arms,
+        split,
+        course,
+        chosen_seeds,
+        rates,
+        {t.model: t.trained for t in run.trials()},
+        targets,
+        classes,
+        ", ".join(dict.fromkeys(str(n.device) for n in networks)),
+        command or _command(build, data, recipes),
+    )
+    settings["notes"] = run.notes
+    return Study(run.trials(), settings, complete)
+
+
+class _Run:
+    """One call of ``compare``: which trials there are, and which are still to be made."""
+
+    def __init__(
+        self,
+        course: Course,
+        networks: Sequence[Network],
+        arms: Sequence[Arm],
+        rates: Sequence[float],
+        seeds: Sequence[int],
+        engine: str,
+        store: TrialStore,
+    ) -> None:
+        self.course, self.engine, self.store = course, engine, store
+        self.wanted = [
+            Wanted(network, arm, rate, seed, checked=seed == seeds[0])
+            for network in networks
+            for arm in arms
+            for rate in rates
+            for seed in seeds
+        ]
+        identity = course_identity(course)
+        self.keys = {w: trial_key(_identity(w, identity)) for w in self.wanted}
+        found = {w: store.load(w.name, self.keys[w]) for w in self.wanted}
+        self.done: dict[Wanted, Trial] = {w: t for w, t in found.items() if t is not None}
+        self.notes: list[str] = []
+
+    def train(self, progress: bool | None) -> bool:
+        """Make what is missing; False if it was interrupted."""
+        missing = [w for w in self.wanted if w not in self.done]
+        totals: dict[str, int] = {}
+        for w in missing:
+            totals[w.network.name] = totals.get(w.network.name, 0) + self.course.steps
+        if not missing:
+            totals = {w.network.name: 0 for w in self.wanted}
+        with shown_progress(totals, progress) as shown:
+            self._say_what_is_found(shown, len(missing))
+            workshop = Workshop(self.course, self.engine, self._keep, shown.tick)
+            self.notes = workshop.notes
+            try:
+                for group in group_by_seed(missing):
+                    workshop.make(group)
+            except KeyboardInterrupt:
+                text = (
+                    f"Interrupted: {len(self.done)} of {len(self.wanted)} trials are finished "
+                    f"and kept in {self.store.folder}. Run the same again to go on from there."
+                )
+                self.notes.append(text)
+                shown.message(text)
+                return False
+        return True
+
+    def trials(self) -> tuple[Trial, ...]:
+        """The finished trials, in the study's order."""
+        return tuple(self.done[w] for w in self.wanted if w in self.done)
+
+    def _keep(self, wanted: Wanted, trial: Trial) -> None:
+        self.store.save(wanted.name, self.keys[wanted], trial)
+        self.done[wanted] = trial
+
+    def _say_what_is_found(self, shown: Progress, missing: int) -> None:
+        others = self.store.count() - len(self.done)
+        if self.done:
+            shown.message(
+                f"{len(self.done)} of {len(self.wanted)} trials were finished before and are "
+                f"taken from {self.store.folder}; {missing} are still to be made."
+            )
+        elif others > 0:
+            shown.message(
+                f"{self.store.folder} holds {others} trials of other settings, which stay there; "
+                f"this study starts afresh with {missing}."
+            )
+
+
+def _identity(wanted: Wanted, course: dict[str, object]) -> dict[str, object]:
+    identity: dict[str, object] = plain(
+        {
+            **course,
+            "network": wanted.network.key,
+            "name": wanted.network.name,
+            "device": wanted.network.device.type,
+            "recipe": wanted.arm.key,
+            "label": wanted.arm.label,
+            "learning_rate": wanted.learning_rate,
+            "seed": wanted.seed,
+            "checked": wanted.checked,
+        }
+    )
+    return identity
+
+
+def _checked(
+    course: Course,
+    networks: Sequence[Network],
+    arms: Sequence[Arm],
+    split: Split,
+    seed: int,
+) -> tuple[Course, dict[str, int | None]]:
+    # Before any training: what fails after an hour should have failed now.
+    batch = course.train.rows(course.batches[0])
+    classes: dict[str, int | None] = {}
+    for network in networks:
+        task, classes[network.name] = check_task(network, course.task, batch)
+        course = replace(course, task=task)
+        number = classes[network.name]
+        if number is not None:
+            check_labels(split.train.y, number, network.name, "data")
+            if split.held_out is not None:
+                check_labels(split.held_out.y, number, network.name, "held-out data")
+    for network in networks:
+        check_arms(network, arms, seed, batch)
+    return course, classes
+
+
+def _seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
+    if isinstance(seeds, bool):
+        raise DataError(f"seeds: {seeds} is no number of seeds. Give 5, or [0, 1, 2].")
+    if isinstance(seeds, int):
+        return tuple(range(_positive("seeds", seeds)))
+    try:
+        chosen = tuple(int(seed) for seed in seeds)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"seeds: {seeds!r} is no number of seeds. Give 5, or [0, 1, 2].") from error
+    if not chosen or len(set(chosen)) < len(chosen) or min(chosen) < 0:
+        raise DataError(f"seeds: {list(chosen)}: give at least one, each once, from 0 up.")
+    return chosen
+
+
+def _positive(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise DataError(f"{name}: {value!r} is not a whole number above 0.")
+    return value
+
+
+def _rates(rates: float | Iterable[float] | None, optimizer: str) -> tuple[float, ...]:
+    if rates is None:
+        return DEFAULT_RATES.get(optimizer, DEFAULT_RATES["adam"])
+    try:
+        chosen = tuple(float(r) for r in ([rates] if isinstance(rates, int | float) else rates))
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"learning_rates: {rates!r} are no numbers. Give one, or several as in [0.003, 0.03]."
+        ) from error
+    check_rates(chosen)
+    return chosen
+
+
+def _command(build: Any, data: Any, recipes: Any) -> str:
+    if build is None and data is None and recipes is None:
+        return "fanin compare"
+    return f"fanin.compare({', '.join(_shown(v) for v in (build, data, recipes))}, …)"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, str | list | tuple | dict | type(None)) else ""
+    if text and len(text) <= 80 and " at 0x" not in text and "tensor(" not in text:
+        return text
+    return str(getattr(value, "__qualname__", type(value).__name__))

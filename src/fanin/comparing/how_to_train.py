@@ -1,0 +1,98 @@
+"""Train together or one by one?  Whichever is right first, and faster second."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from fanin.comparing.course import Course
+from fanin.comparing.ensemble import Ensemble
+from fanin.comparing.one_by_one import device_of, run
+from fanin.errors import unknown_name
+
+ENGINES = ("local", "together", "one by one")
+"""local: whichever is faster for this network; the other two: as they say."""
+
+MOST_PARAMETERS_TOGETHER = 300_000
+"""Networks with more parameters keep both cores busy alone; see benchmarks/ensemble.py."""
+
+MOST_NUMBERS_IN_A_STACK = 1 << 24
+"""Weights stacked at once, all networks together: with gradients and momentum, 200 MB."""
+
+
+def check_engine(engine: str) -> None:
+    """Raise UnknownNameError unless the engine is one of ``ENGINES``."""
+    if engine not in ENGINES:
+        raise unknown_name("engine", engine, ENGINES, "help(fanin.compare)")
+
+
+def stack_size(parameters: int) -> int:
+    """How many networks of this size are stacked at most."""
+    return max(1, MOST_NUMBERS_IN_A_STACK // max(1, parameters))
+
+
+def why_one_by_one(
+    models: Sequence[nn.Module], course: Course, engine: str, parameters: int
+) -> str:
+    """Empty if these networks train together; else the reason why they train one by one.
+
+    Args:
+        models: two or more of the network, initialised; left as they are.
+        course: of the study.
+        engine: what was asked for.
+        parameters: of one network.
+    """
+    if engine == "one by one":
+        return "as asked"
+    if course.optimizer.make is not None:
+        return f"{course.optimizer.name} is not stacked"
+    if engine == "local" and parameters > MOST_PARAMETERS_TOGETHER:
+        return f"{parameters:,} parameters are faster so"
+    return _cannot_be_stacked([copy.deepcopy(m) for m in models[:2]], course)
+
+
+def _cannot_be_stacked(models: Sequence[nn.Module], course: Course) -> str:
+    # Two networks on one batch, both ways, in training mode: losses, gradients and buffers must
+    # agree.  That finds random layers, flow that depends on data, and buffers that vmap shares.
+    device = device_of(models[0])
+    batch = course.batch(0, device)
+    for model in models:
+        model.train()
+    try:
+        ensemble = Ensemble(models)
+        ensemble.template.train()
+        losses, _ = ensemble.run(course, batch.x, batch.y)
+        stacked = torch.autograd.grad(
+            losses.sum(), list(ensemble.trainable.values()), allow_unused=True
+        )
+    except Exception as error:
+        # Whatever vmap cannot do, plain PyTorch can: the reason is kept for the settings.
+        return f"vmap cannot run it ({type(error).__name__}: {_first_line(error)})"
+    for index, model in enumerate(models):
+        loss = course.task.loss(run(model, batch.x), batch.y)
+        if not _agree(losses[index], loss):
+            return "its loss differs when stacked"
+        named = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        alone = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        for one, many in zip(alone, stacked, strict=True):
+            if (one is None) != (many is None):
+                return "its gradients differ when stacked"
+            if one is not None and many is not None and not _agree(many[index], one):
+                return "its gradients differ when stacked"
+        for name, buffer in model.named_buffers():
+            if not _agree(ensemble.buffers[name][index], buffer):
+                return "its buffers differ when stacked"
+    return ""
+
+
+def _agree(first: torch.Tensor, second: torch.Tensor) -> bool:
+    first, second = first.detach().double(), second.detach().double()
+    # Batched products round differently, by a few units in the last place of the largest terms.
+    scale = float(second.nan_to_num(0.0, 0.0, 0.0).abs().max()) if second.numel() else 0.0
+    return torch.allclose(first, second, rtol=1e-3, atol=1e-4 * scale + 1e-30, equal_nan=True)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:120] if text else "no message"

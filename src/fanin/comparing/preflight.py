@@ -1,0 +1,127 @@
+"""Everything that can be wrong with a study, found before any training starts."""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from fanin.comparing.dataset import Samples
+from fanin.comparing.networks import Network
+from fanin.comparing.recipes import Arm
+from fanin.comparing.task import IGNORED_LABEL, Task, class_axis, prediction
+from fanin.errors import DataError
+from fanin.filling import initialize
+from fanin.graph import call
+
+
+def initialised(network: Network, arm: Arm, seed: int, batch: Samples) -> nn.Module:
+    """One more network, initialised by a recipe.
+
+    The global generator is seeded too, for recipes that are plain functions and draw from it.
+    """
+    model = network.build(seed)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        initialize(model, batch.to(network.device).x, arm.recipe, seed=seed)
+    return model
+
+
+def check_task(network: Network, task: Task, batch: Samples) -> tuple[Task, int | None]:
+    """Run a network once on a batch, and see that its loss and accuracy can be computed.
+
+    Returns:
+        The task (without accuracy where a loss of the user's has predictions that are no
+        logits), and the number of classes, None without labels.
+
+    Raises:
+        DataError: the loss cannot be computed, is no single number, or a label is out of range.
+        RecordError: the model raises on these inputs.
+    """
+    model = network.build(0)
+    batch = batch.to(network.device)
+    model.eval()
+    with torch.no_grad():
+        output = call(model, batch.x)
+        values = prediction(output)
+        if task.function is None and not isinstance(values, torch.Tensor):
+            raise DataError(
+                f"model {network.name!r} returned {type(values).__name__}, of which {task.name} "
+                "cannot be computed. Return a tensor, or pass loss=function(output, target)."
+            )
+        task, classes = _classes(network, task, values, batch.y)
+        if task.function is None and task.name == "mse" and values.shape != batch.y.shape:
+            # F.mse_loss would broadcast, and train on nonsense.
+            raise DataError(
+                f"model {network.name!r} predicts shape {list(values.shape)} and y has "
+                f"{list(batch.y.shape)}. Bring them to one shape."
+            )
+        try:
+            loss = task.loss(copy.copy(output), batch.y)
+        except Exception as error:
+            raise DataError(
+                f"loss: {task.name} of model {network.name!r} raised {type(error).__name__}: "
+                f"{error}. Pass loss=function(output, target) that fits the model and the data."
+            ) from error
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.is_floating_point():
+        raise DataError(
+            f"loss: {task.name} of model {network.name!r} is not one floating-point number. "
+            "Return a scalar tensor."
+        )
+    return task, classes
+
+
+def _classes(
+    network: Network, task: Task, values: object, y: torch.Tensor
+) -> tuple[Task, int | None]:
+    if not task.labels:
+        return task, None
+    try:
+        if not isinstance(values, torch.Tensor):
+            raise DataError(f"predictions are {type(values).__name__}")
+        classes = values.shape[class_axis(values.shape, y)]
+    except DataError as error:
+        if task.function is not None:
+            return replace(task, labels=False), None
+        raise DataError(f"model {network.name!r}: {error}") from error
+    return task, classes
+
+
+def check_labels(y: torch.Tensor, classes: int, network: str, what: str) -> None:
+    """See that every label names a class.
+
+    Raises:
+        DataError: one does not.
+    """
+    counted = y[y != IGNORED_LABEL]
+    if not counted.numel():
+        raise DataError(f"{what}: y has no label other than {IGNORED_LABEL}. Give labels.")
+    low, high = int(counted.min()), int(counted.max())
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"{what}: y goes from {low} to {high}, but model {network!r} has {classes} classes "
+            f"(0 … {classes - 1}). Number the labels from 0, or give the model more outputs."
+        )
+
+
+def check_arms(network: Network, arms: Sequence[Arm], seed: int, batch: Samples) -> None:
+    """See that every recipe can initialise the network: unknown names and misfits end here."""
+    for arm in arms:
+        initialised(network, arm, seed, batch)
+
+
+def check_rates(rates: Sequence[float]) -> None:
+    """See that learning rates are positive numbers, each once.
+
+    Raises:
+        DataError: they are not.
+    """
+    if not rates:
+        raise DataError("learning_rates: none given. Give at least one, such as [0.01].")
+    for rate in rates:
+        if not math.isfinite(rate) or rate <= 0:
+            raise DataError(f"learning_rates: {rate} is not a positive number. Give one above 0.")
+    if len(set(rates)) < len(rates):
+        raise DataError("learning_rates: one occurs twice. Give each once.")
