@@ -1,0 +1,157 @@
+"""Small values of every kind that a report shows, made by formula."""
+
+import math
+import random
+
+import numpy as np
+
+from fanin.checking.findings import Diagnosis, Finding, Severity
+from fanin.comparing.study import LayerSnapshot, Study, Trial
+from fanin.signals import Histogram, LayerSignal, Signals
+
+HOSTILE = "<script>alert(1)</script>"
+MARKUP = "[red]loud[/red]"
+
+# recipe -> (start loss, floor, rate, gain per layer, weight std)
+CHARACTERS = {
+    "zeros": (2.303, 2.30, 0.0, 0.0, 0.0),
+    "normal_0.01": (2.303, 1.9, 0.004, 0.08, 0.01),
+    "torch": (2.31, 0.35, 0.012, 0.45, 0.072),
+    "xavier_normal": (2.33, 0.12, 0.02, 0.72, 0.125),
+    "kaiming_normal": (2.45, 0.03, 0.035, 1.0, 0.177),
+    "orthogonal": (2.38, 0.05, 0.03, 0.75, 0.125),
+    "auto": (2.42, 0.028, 0.036, 1.0, 0.177),
+}
+
+
+def histogram(values, bins=32):
+    counts, edges = np.histogram(values, bins=bins)
+    return Histogram(tuple(map(float, edges)), tuple(map(int, counts)))
+
+
+def a_finding(rule="FAN103", severity=Severity.WARNING, where="2.weight", **changes):
+    values = {
+        "name": "vanishing-activations",
+        "message": "The RMS of the activations falls from 1.0 to 0.002 over 8 layers.",
+        "measured": {"rms_first": 1.0, "rms_last": 0.002},
+        "expected": "a ratio between 0.1 and 10",
+        "fix": "Use fanin.initialize(model, x, 'kaiming_normal').",
+        **changes,
+    }
+    return Finding(rule=rule, severity=severity, where=where, **values)
+
+
+def a_layer(recipe, index, layers, rng):
+    _, _, _, gain, std = CHARACTERS.get(recipe, (2.3, 0.5, 0.01, 0.9, 0.1))
+    weights = rng.normal(0, std, 2000)
+    rms = gain ** (index + 1)
+    gradient_rms = 0.01 * gain ** (layers - 1 - index)
+    return LayerSnapshot(
+        weight=f"{2 * index}.weight",
+        weight_start=histogram(weights),
+        weight_end=histogram(weights * 1.1 + rng.normal(0, 0.02, 2000)),
+        activation_start=histogram(rng.normal(0, rms, 2000)),
+        gradient_start=histogram(rng.normal(0, gradient_rms, 2000)),
+        activation_rms=rms * (1 + 0.05 * rng.standard_normal()),
+        gradient_rms=gradient_rms * (1 + 0.05 * rng.standard_normal()),
+    )
+
+
+def a_trial(model="mlp", recipe="torch", seed=0, steps=200, layers=6, diverges_at=None, **changes):
+    rng = np.random.default_rng([seed, len(model), sum(map(ord, recipe))])
+    start, floor, rate, gain, _ = CHARACTERS.get(recipe, (2.3, 0.5, 0.01, 0.9, 0.1))
+    pace = rate * (1 + 0.15 * rng.standard_normal())
+    losses = [
+        floor + (start - floor) * math.exp(-pace * t) * (1 + 0.04 * rng.standard_normal())
+        for t in range(steps)
+    ]
+    if diverges_at is not None:
+        losses = [*losses[:diverges_at], math.inf]
+    held_out_steps = tuple(range(0, steps, max(1, steps // 20)))
+    reached = [1 - 0.9 * (losses[min(s, len(losses) - 1)] / start) for s in held_out_steps]
+    gradient_steps = tuple(range(0, steps, max(1, steps // 40)))
+    values = {
+        "model": model,
+        "recipe": recipe,
+        "learning_rate": 0.01,
+        "seed": seed,
+        "status": "finished" if diverges_at is None else "diverged",
+        "losses": tuple(losses),
+        "accuracies": tuple(max(0.0, 1 - 0.9 * loss / start) for loss in losses),
+        "held_out_steps": held_out_steps,
+        "held_out_losses": tuple(losses[min(s, len(losses) - 1)] for s in held_out_steps),
+        "held_out_accuracies": tuple(min(1.0, max(0.0, a)) for a in reached),
+        "gradient_steps": gradient_steps,
+        "gradient_norms": {
+            f"{2 * i}.weight": tuple(
+                0.4 * gain ** (layers - i) * math.exp(-pace * t / 3) * (1 + 0.1 * random.random())
+                for t in gradient_steps
+            )
+            for i in range(layers)
+        },
+        "layers": tuple(a_layer(recipe, i, layers, rng) for i in range(layers)),
+        "findings": (a_finding(),) if gain < 0.6 else (),
+        "seconds": 1.25,
+        **changes,
+    }
+    return Trial(**values)
+
+
+def a_study(models=("mlp", "cnn"), recipes=tuple(CHARACTERS), seeds=3, steps=200, **changes):
+    random.seed(0)
+    trials = tuple(
+        a_trial(model, recipe, seed, steps)
+        for model in models
+        for recipe in recipes
+        for seed in range(seeds)
+    )
+    settings = {
+        "command": "fanin compare --seeds 3",
+        "models": {
+            name: {"class": "Sequential", "parameters": 24_650, "classes": 10, "target_loss": 1.15}
+            for name in models
+        },
+        "recipes": list(recipes),
+        "seeds": list(range(seeds)),
+        "steps": steps,
+        "batch_size": 64,
+        "optimizer": "adam",
+        "data": "digits",
+        "python": "3.11.2",
+        "torch": "2.13.0",
+    }
+    return Study(trials=trials, settings={**settings, **changes})
+
+
+def a_signal(index, rms, layers=8):
+    return LayerSignal(
+        weight=f"{2 * index}.weight",
+        module=f"{2 * index}",
+        kind="linear",
+        shape=(64, 64),
+        fan_in=64.0,
+        fan_out=64.0,
+        weight_mean=0.001,
+        weight_std=0.0722,
+        output=10 + 2 * index,
+        activation="relu" if index < layers - 1 else "linear",
+        activated=11 + 2 * index,
+        output_rms=rms,
+        activated_rms=rms * 0.7,
+        gradient_rms=1e-3 * 0.5 ** (layers - index),
+        weight_gradient_rms=1e-4,
+        dead_share=0.02 * index,
+        saturated_share=None,
+    )
+
+
+def a_diagnosis(findings=None, layers=8):
+    if findings is None:
+        findings = (
+            a_finding("FAN101", Severity.ERROR, "0.weight", name="equal-units"),
+            a_finding(),
+            a_finding("FAN108", Severity.NOTE, "", name="loss-far-from-chance"),
+        )
+    rows = tuple(a_signal(i, 0.5**i, layers) for i in range(layers))
+    signals = Signals("measured", {}, rows, loss=2.31, classes=10, label_entropy=2.3, samples=64)
+    return Diagnosis("Sequential", tuple(findings), signals, ("FAN101", "FAN103", "FAN108"))
