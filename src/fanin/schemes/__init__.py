@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from fanin.schemes.constant import Constant as Constant
     from fanin.schemes.constant import Ones as Ones
     from fanin.schemes.constant import Zeros as Zeros
-    from fanin.schemes.delta_orthogonal import DeltaOrthogonal as DeltaOrthogonal
     from fanin.schemes.function import Function as Function
     from fanin.schemes.identity import Dirac as Dirac
     from fanin.schemes.identity import Identity as Identity
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from fanin.schemes.lecun import LeCun as LeCun
     from fanin.schemes.mirrored import Mirrored as Mirrored
     from fanin.schemes.normal import Normal as Normal
+    from fanin.schemes.orthogonal import DeltaOrthogonal as DeltaOrthogonal
     from fanin.schemes.orthogonal import Orthogonal as Orthogonal
     from fanin.schemes.sinusoidal import Sinusoidal as Sinusoidal
     from fanin.schemes.sparse import Sparse as Sparse

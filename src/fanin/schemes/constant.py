@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fanin.axes import Axes
 from fanin.randomness.distributions import ConstantDistribution, Distribution
 from fanin.schemes.checks import require_number
-from fanin.schemes.scheme import ElementwiseScheme
+from fanin.schemes.scheme import ElementwiseScheme, Names, Numbered
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Zeros(ElementwiseScheme):
     neither gets a gradient.  A hidden layer of zeros keeps its units equal for ever.
     """
 
-    names = {"zeros": {}}
+    names: ClassVar[Names] = {"zeros": {}}
 
     def resolve(self, shape: Sequence[int], axes: Axes) -> Distribution:
         """The constant 0."""
@@ -31,7 +32,7 @@ class Ones(ElementwiseScheme):
     Use: scales of normalisation layers.  As a weight matrix it makes all units equal.
     """
 
-    names = {"ones": {}}
+    names: ClassVar[Names] = {"ones": {}}
 
     def resolve(self, shape: Sequence[int], axes: Axes) -> Distribution:
         """The constant 1."""
@@ -50,7 +51,7 @@ class Constant(ElementwiseScheme):
 
     value: float
 
-    numbered = {"constant": lambda value: {"value": value}}
+    numbered: ClassVar[Numbered] = {"constant": lambda value: {"value": value}}
 
     def __post_init__(self) -> None:
         require_number(self, "value")

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fanin.axes import Axes
 from fanin.randomness.distributions import (
@@ -12,7 +12,7 @@ from fanin.randomness.distributions import (
     UniformDistribution,
 )
 from fanin.schemes.checks import require_choice
-from fanin.schemes.scheme import ElementwiseScheme
+from fanin.schemes.scheme import ElementwiseScheme, Names
 from fanin.schemes.spread import fans_of
 
 
@@ -32,7 +32,7 @@ class InverseSqrt(ElementwiseScheme):
 
     distribution: Literal["uniform", "normal"] = "uniform"
 
-    names = {"inverse_sqrt": {}, "inverse_sqrt_normal": {"distribution": "normal"}}
+    names: ClassVar[Names] = {"inverse_sqrt": {}, "inverse_sqrt_normal": {"distribution": "normal"}}
 
     def __post_init__(self) -> None:
         require_choice(self, "distribution", ("uniform", "normal"))

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fanin.axes import Axes
 from fanin.randomness.distributions import Distribution
 from fanin.schemes import gains
 from fanin.schemes.checks import require_choice, require_number
-from fanin.schemes.scheme import ElementwiseScheme
+from fanin.schemes.scheme import ElementwiseScheme, Names
 from fanin.schemes.spread import SHAPES, Shape, fan_of, spread
 
 
@@ -40,7 +40,7 @@ class Kaiming(ElementwiseScheme):
     negative_slope: float | None = None
     distribution: Shape = "normal"
 
-    names = {
+    names: ClassVar[Names] = {
         "kaiming_normal": {},
         "he_normal": {},
         "kaiming_uniform": {"distribution": "uniform"},

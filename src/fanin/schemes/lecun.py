@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fanin.axes import Axes
 from fanin.randomness.distributions import Distribution
 from fanin.schemes.checks import require_choice
-from fanin.schemes.scheme import ElementwiseScheme
+from fanin.schemes.scheme import ElementwiseScheme, Names
 from fanin.schemes.spread import SHAPES, Shape, fans_of, spread
 
 
@@ -24,7 +25,7 @@ class LeCun(ElementwiseScheme):
 
     distribution: Shape = "normal"
 
-    names = {
+    names: ClassVar[Names] = {
         "lecun_normal": {},
         "lecun_uniform": {"distribution": "uniform"},
         "lecun_truncated": {"distribution": "truncated"},
@@ -55,7 +56,11 @@ class SELU(ElementwiseScheme):
 
     distribution: Shape = "normal"
 
-    names = {"selu": {}, "selu_normal": {}, "selu_uniform": {"distribution": "uniform"}}
+    names: ClassVar[Names] = {
+        "selu": {},
+        "selu_normal": {},
+        "selu_uniform": {"distribution": "uniform"},
+    }
 
     def __post_init__(self) -> None:
         require_choice(self, "distribution", SHAPES)

@@ -2,13 +2,15 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import prod
+from typing import Any
 
 import torch
 
 from fanin.axes import Axes
+from fanin.errors import SchemeError
 from fanin.randomness.address import Address, Region
 from fanin.schemes.checks import check_target
 from fanin.schemes.scheme import Moments, Scheme, combine, overlap
@@ -18,8 +20,8 @@ from fanin.schemes.scheme import Moments, Scheme, combine, overlap
 class Form:
     """The form of one independent matrix: ``outputs`` by ``inputs`` by ``taps``.
 
-    ``groups`` equal ones stand in a block; ``transposed`` marks a transposed convolution, whose
-    inputs each spread to ``outputs × taps`` values.
+    ``groups`` equal ones stand side by side in a grouped convolution; ``transposed`` marks a
+    transposed convolution, of which each input spreads to ``outputs × taps`` values.
     """
 
     outputs: int
@@ -28,9 +30,19 @@ class Form:
     groups: int = 1
     transposed: bool = False
 
+    @classmethod
+    def of(cls, shape: Sequence[int], axes: Axes) -> "Form":
+        """The form of the matrices in one block of this shape."""
+        outputs = prod(shape[a] for a in axes.outputs)
+        inputs = prod(shape[a] for a in axes.inputs)
+        taps = tuple(shape[a] for a in axes.receptive)
+        if axes.transposed:
+            return cls(outputs, inputs // axes.groups, taps, axes.groups, True)
+        return cls(outputs // axes.groups, inputs, taps, axes.groups, False)
+
     @property
     def elements(self) -> int:
-        """How many elements the matrix has."""
+        """How many elements one matrix has."""
         return self.outputs * self.inputs * prod(self.taps)
 
     @property
@@ -38,53 +50,86 @@ class Form:
         """Index of the middle tap along each receptive axis, as ``torch.nn.init.dirac_`` has it."""
         return tuple(n // 2 for n in self.taps)
 
+    def on_centre(self, matrices: torch.Tensor) -> torch.Tensor:
+        """``(count, outputs, inputs)`` on the middle tap, zeros on all others."""
+        if not self.taps:
+            return matrices
+        whole = matrices.new_zeros(*matrices.shape, *self.taps)
+        middle: tuple[Any, ...] = (..., *self.centre)
+        whole[middle] = matrices
+        return whole
+
 
 class MatrixScheme(Scheme):
     """Built as a whole, per independent matrix, from addressed numbers.
 
     Stacked experts (batch axes), packed pieces (block_sizes) and the groups of a convolution are
-    independent matrices: each is built on its own, from an address of its own.
+    independent matrices: each is built on its own, from numbers of its own.
     """
 
     @abstractmethod
-    def build_matrix(self, form: Form, address: Address) -> torch.Tensor:
-        """One matrix, ``(outputs, inputs, *taps)``, as float32 or float64 on the CPU."""
+    def build_matrices(
+        self, form: Form, address: Address, first: int, count: int, dtype: torch.dtype
+    ) -> torch.Tensor:
+        """Matrices number ``first`` to ``first + count - 1`` of a block.
+
+        Args:
+            form: the form of each.
+            address: of the block.
+            first: number of the first one: its place among the block's batch entries and groups.
+            count: how many.
+            dtype: float32 or float64.
+
+        Returns:
+            A CPU tensor of shape ``(count, outputs, inputs, *taps)``.
+        """
 
     @abstractmethod
     def matrix_moments(self, form: Form) -> Moments:
         """Moments of one such matrix; raises SchemeError where it cannot be built."""
-
-    def forms(self, block: tuple[int, ...], axes: Axes) -> Form:
-        """The form of each of the equal matrices in one block of this shape."""
-        outputs = prod(block[a] for a in axes.outputs)
-        inputs = prod(block[a] for a in axes.inputs)
-        taps = tuple(block[a] for a in axes.receptive)
-        if axes.transposed:
-            return Form(outputs, inputs // axes.groups, taps, axes.groups, True)
-        return Form(outputs // axes.groups, inputs, taps, axes.groups, False)
 
     def expected(self, shape: Sequence[int], axes: Axes) -> Moments:
         """Moments over all matrices of the tensor."""
         axes.validate(shape)
         if prod(shape) == 0:
             return Moments(0.0, 0.0)
+        if not axes.inputs:
+            raise SchemeError(
+                f"{self!r}: a tensor of shape {tuple(shape)} with {axes!r} is no matrix. Use "
+                "Zeros, Ones, Constant, Normal or Uniform, or name the input axis."
+            )
         return combine(
             [
-                (prod(block.shape), self.matrix_moments(self.forms(block.shape, block.axes)))
+                (prod(block.shape), self.matrix_moments(Form.of(block.shape, block.axes)))
                 for block in axes.blocks(shape)
             ]
         )
 
-    def build(self, shape: Sequence[int], axes: Axes, address: Address) -> torch.Tensor:
-        """One block (no batch axes, no block_sizes) as float32 or float64 on the CPU."""
-        form = self.forms(tuple(shape), axes)
-        groups = [
-            self.build_matrix(form, address.child(f"group {g}") if form.groups > 1 else address)
-            for g in range(form.groups)
-        ]
-        matrix = torch.cat(groups, dim=1 if axes.transposed else 0)
+    def build(
+        self,
+        shape: Sequence[int],
+        axes: Axes,
+        address: Address,
+        *,
+        entry: int = 0,
+        dtype: torch.dtype = torch.float32,
+    ) -> torch.Tensor:
+        """One entry of a block (``shape`` and ``axes`` without batch axes) on the CPU.
+
+        Args:
+            shape: of the entry.
+            axes: its roles, without batch axes and block_sizes.
+            address: of the block.
+            entry: which of the block's batch entries.
+            dtype: float32 or float64.
+        """
+        form = Form.of(shape, axes)
+        matrices = self.build_matrices(form, address, entry * form.groups, form.groups, dtype)
+        # Groups stand side by side along the outputs, in a transposed convolution the inputs.
+        if axes.transposed:
+            matrices = matrices.movedim(0, 1)
         order = axes.outputs + axes.inputs + axes.receptive
-        ordered = matrix.reshape([shape[a] for a in order])
+        ordered = matrices.reshape([shape[a] for a in order])
         return ordered.permute([order.index(a) for a in range(len(shape))])
 
     def fill(
@@ -98,45 +143,46 @@ class MatrixScheme(Scheme):
         with torch.no_grad():
             for index, block in enumerate(axes.blocks(region.shape)):
                 where = address.child(f"block {index}") if axes.block_sizes else address
-                self._fill_block(target, block.start, block.shape, axes, where, region)
+                part, offsets = target, region.start
+                if axes.block_sizes:
+                    axis = axes.outputs[0]
+                    first, count, offset = overlap(region, axis, block.start, block.shape[axis])
+                    if not count:
+                        continue
+                    part = target.narrow(axis, first, count)
+                    offsets = (*offsets[:axis], offset, *offsets[axis + 1 :])
+                self._fill_block(part, offsets, region.step, block.shape, block.axes, where)
 
     def _fill_block(
         self,
         target: torch.Tensor,
-        start: int,
-        shape: tuple[int, ...],
+        start: Sequence[int],
+        step: Sequence[int],
+        shape: Sequence[int],
         axes: Axes,
         address: Address,
-        region: Region,
     ) -> None:
-        kept = [slice(first, None, step) for first, step in zip(region.start, region.step)]
-        if axes.block_sizes:
-            axis = axes.outputs[0]
-            first, count, offset = overlap(region, axis, start, shape[axis])
-            if not count:
-                return
-            target = target.narrow(axis, first, count)
-            kept[axis] = slice(offset, None, region.step[axis])
-        picks = [
-            slice(k.start, k.start + (n - 1) * k.step + 1, k.step)
-            for k, n in zip(kept, target.shape)
-        ]
+        """Fill the part of one block that begins at ``start`` and goes on by ``step``."""
+        dtype = torch.float64 if target.dtype == torch.float64 else torch.float32
         inner = [a for a in range(len(shape)) if a not in axes.batch]
-        renumber = {a: i for i, a in enumerate(inner)}
-        inner_axes = Axes(
-            outputs=[renumber[a] for a in axes.outputs],
-            inputs=[renumber[a] for a in axes.inputs],
-            receptive=[renumber[a] for a in axes.receptive],
-            groups=axes.groups,
-            stride=axes.stride,
-            transposed=axes.transposed,
+        inner_axes = replace(
+            axes,
+            outputs=tuple(inner.index(a) for a in axes.outputs),
+            inputs=tuple(inner.index(a) for a in axes.inputs),
+            receptive=tuple(inner.index(a) for a in axes.receptive),
+            batch=(),
         )
         inner_shape = [shape[a] for a in inner]
-        inner_picks = tuple(picks[a] for a in inner)
+        picks = tuple(
+            slice(start[a], start[a] + (target.shape[a] - 1) * step[a] + 1, step[a]) for a in inner
+        )
         for position in product(*(range(target.shape[a]) for a in axes.batch)):
-            whole = [picks[a].start + i * picks[a].step for a, i in zip(axes.batch, position)]
-            where = address.child(f"batch {whole}") if axes.batch else address
+            entry = 0
+            for a, i in zip(axes.batch, position, strict=True):
+                entry = entry * shape[a] + start[a] + i * step[a]
             view = target
-            for a, i in sorted(zip(axes.batch, position), reverse=True):
+            # From the last axis backwards, so that the numbers of those before it stay true.
+            for a, i in sorted(zip(axes.batch, position, strict=True), reverse=True):
                 view = view.select(a, i)
-            view.copy_(self.build(inner_shape, inner_axes, where)[inner_picks])
+            whole = self.build(inner_shape, inner_axes, address, entry=entry, dtype=dtype)
+            view.copy_(whole[picks])

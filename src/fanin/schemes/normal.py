@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fanin.axes import Axes
 from fanin.randomness.distributions import Distribution, NormalDistribution
 from fanin.schemes.checks import require_number
-from fanin.schemes.scheme import ElementwiseScheme
+from fanin.schemes.scheme import ElementwiseScheme, Names, Numbered
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Normal(ElementwiseScheme):
     mean: float = 0.0
     std: float = 1.0
 
-    names = {"normal": {}}
-    numbered = {"normal": lambda std: {"std": std}}
+    names: ClassVar[Names] = {"normal": {}}
+    numbered: ClassVar[Numbered] = {"normal": lambda std: {"std": std}}
 
     def __post_init__(self) -> None:
         require_number(self, "mean")

@@ -20,6 +20,9 @@ from fanin.randomness.address import Address, Region
 from fanin.randomness.distributions import Distribution
 from fanin.schemes.checks import check_target
 
+Names = Mapping[str, Mapping[str, Any]]
+Numbered = Mapping[str, Callable[[float], dict[str, Any]]]
+
 
 @dataclass(frozen=True)
 class Moments:
@@ -44,8 +47,8 @@ class Scheme(ABC):
     ``"normal_0.01"`` mean ``Normal(std=0.01)``.
     """
 
-    names: ClassVar[dict[str, dict[str, Any]]] = {}
-    numbered: ClassVar[dict[str, Callable[[float], dict[str, Any]]]] = {}
+    names: ClassVar[Names] = {}
+    numbered: ClassVar[Numbered] = {}
 
     @abstractmethod
     def expected(self, shape: Sequence[int], axes: Axes) -> Moments:

@@ -51,7 +51,11 @@ class SchemeTable(Mapping[str, Scheme]):
 
     def get(self, name: str, default: Any = None) -> Any:
         """The scheme of this name, or ``default``."""
-        return self[name] if name in self else default
+        # Mapping.get waits for a KeyError; an unknown scheme is an UnknownNameError.
+        try:
+            return self[name]
+        except LookupError:
+            return default
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._named)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import nn
 
@@ -17,7 +17,7 @@ from fanin.randomness.distributions import (
 from fanin.schemes.checks import require, require_choice, require_number
 from fanin.schemes.constant import Constant, Ones, Zeros
 from fanin.schemes.normal import Normal
-from fanin.schemes.scheme import ElementwiseScheme, Scheme
+from fanin.schemes.scheme import ElementwiseScheme, Names, Scheme
 
 Kind = Literal["weight", "embedding", "attention"]
 
@@ -48,7 +48,7 @@ class PyTorchDefault(ElementwiseScheme):
     kind: Kind = "weight"
     fan: float | None = None
 
-    names = {"torch_default": {}, "pytorch_default": {}}
+    names: ClassVar[Names] = {"torch_default": {}, "pytorch_default": {}}
 
     def __post_init__(self) -> None:
         require_choice(self, "kind", ("weight", "embedding", "attention"))

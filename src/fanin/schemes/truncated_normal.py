@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fanin.axes import Axes
 from fanin.randomness.distributions import Distribution, TruncatedNormalDistribution
 from fanin.schemes.checks import require, require_number
-from fanin.schemes.scheme import ElementwiseScheme
+from fanin.schemes.scheme import ElementwiseScheme, Names, Numbered
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class TruncatedNormal(ElementwiseScheme):
     cutoff_sigmas: float | None = None
     bounds_absolute: tuple[float, float] | None = None
 
-    names = {"trunc_normal": {}, "truncated_normal": {}}
-    numbered = {
+    names: ClassVar[Names] = {"trunc_normal": {}, "truncated_normal": {}}
+    numbered: ClassVar[Numbered] = {
         "trunc_normal": lambda std: {"std": std},
         "truncated_normal": lambda std: {"std": std},
     }

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fanin.axes import Axes
 from fanin.randomness.distributions import Distribution, UniformDistribution
 from fanin.schemes.checks import require, require_number
-from fanin.schemes.scheme import ElementwiseScheme
+from fanin.schemes.scheme import ElementwiseScheme, Names, Numbered
 
 
 @dataclass(frozen=True)
@@ -24,8 +25,8 @@ class Uniform(ElementwiseScheme):
     low: float = 0.0
     high: float = 1.0
 
-    names = {"uniform": {}}
-    numbered = {"uniform": lambda bound: {"low": -bound, "high": bound}}
+    names: ClassVar[Names] = {"uniform": {}}
+    numbered: ClassVar[Numbered] = {"uniform": lambda bound: {"low": -bound, "high": bound}}
 
     def __post_init__(self) -> None:
         require_number(self, "low")

@@ -3,12 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fanin.axes import Axes
 from fanin.randomness.distributions import Distribution
 from fanin.schemes.checks import require_choice, require_number
-from fanin.schemes.scheme import ElementwiseScheme
+from fanin.schemes.scheme import ElementwiseScheme, Names, Numbered
 from fanin.schemes.spread import SHAPES, Shape, fan_of, spread
 
 
@@ -32,8 +32,11 @@ class VarianceScaling(ElementwiseScheme):
     mode: Literal["fan_in", "fan_out", "fan_avg"] = "fan_in"
     distribution: Shape = "normal"
 
-    names = {"variance_scaling": {}, "variance_scaling_truncated": {"distribution": "truncated"}}
-    numbered = {"variance_scaling": lambda scale: {"scale": scale}}
+    names: ClassVar[Names] = {
+        "variance_scaling": {},
+        "variance_scaling_truncated": {"distribution": "truncated"},
+    }
+    numbered: ClassVar[Numbered] = {"variance_scaling": lambda scale: {"scale": scale}}
 
     def __post_init__(self) -> None:
         require_number(self, "scale", least=0)

@@ -3,11 +3,12 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from fanin.axes import Axes
 from fanin.randomness.distributions import Distribution
 from fanin.schemes.checks import require_choice, require_number
-from fanin.schemes.scheme import ElementwiseScheme
+from fanin.schemes.scheme import ElementwiseScheme, Names
 from fanin.schemes.spread import SHAPES, Shape, fans_of, spread
 
 
@@ -31,7 +32,7 @@ class Xavier(ElementwiseScheme):
     gain: float = 1.0
     distribution: Shape = "normal"
 
-    names = {
+    names: ClassVar[Names] = {
         "xavier_normal": {},
         "glorot_normal": {},
         "xavier_uniform": {"distribution": "uniform"},

@@ -1,0 +1,92 @@
+"""Random orthogonal matrices, uniform over all of them, as products of Householder reflections.
+
+The QR decomposition of a Gaussian matrix gives a Haar-distributed Q when the signs of R's
+diagonal are made positive.  Its reflections act on ever shorter columns that are again Gaussian
+and independent, so they can be drawn outright (Stewart, The Efficient Generation of Random
+Orthogonal Matrices, SIAM J. Numer. Anal. 17, 1980): half of the work of a decomposition, and all
+of it matrix products.  Reflections are applied in blocks as I − V T Vᵀ (Schreiber & Van Loan,
+SIAM J. Sci. Stat. Comput. 10, 1989).
+"""
+
+import torch
+
+from fanin.randomness import Address, NormalDistribution, Region, draw
+
+_SMALL = 1 << 18
+"""Up to this many elements float64 costs less than anyone would notice."""
+
+_BLOCK = 512
+"""Reflections applied at once; large enough for matrix products to run at full speed."""
+
+
+def haar(
+    address: Address, first: int, count: int, rows: int, columns: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """Matrices number ``first`` to ``first + count - 1`` of an address, each Haar on its own.
+
+    Returns:
+        ``(count, rows, columns)`` on the CPU: columns orthonormal where rows >= columns, else
+        rows orthonormal.
+    """
+    if rows < columns:
+        return haar(address, first, count, columns, rows, dtype).transpose(1, 2)
+    working = torch.float64 if rows * columns <= _SMALL else dtype
+    shape = (first + count, rows, columns)
+    region = Region(shape, (first, 0, 0), (count, rows, columns))
+    # Drawn in the dtype asked for, so that the numbers do not depend on how they are worked on.
+    gaussian = draw(NormalDistribution(0.0, 1.0), address, shape, dtype=dtype, region=region)
+    return q_of_gaussian(gaussian.to(working)).to(dtype)
+
+
+def q_of_gaussian(x: torch.Tensor, block: int = _BLOCK) -> torch.Tensor:
+    """A Haar-distributed Q from independent normals, of which the upper triangle is not used.
+
+    Args:
+        x: ``(count, rows, columns)`` with rows >= columns, float32 or float64; overwritten.
+        block: reflections to apply at once.
+
+    Returns:
+        ``(count, rows, columns)`` with orthonormal columns.
+    """
+    count, _, columns = x.shape
+    v = x.tril_()
+    diagonal = v.diagonal(dim1=1, dim2=2)
+    head = diagonal.double()
+    norm = torch.linalg.vector_norm(v, dim=1, dtype=torch.float64)
+    sign = torch.where(head < 0, -1.0, 1.0).to(torch.float64)
+    # Reflection k sends column k to −sign·norm along axis k.  Its vector is scaled to |v|² = 2, so
+    # that it reads I − v vᵀ.
+    scale = (norm * (norm + head.abs())).rsqrt()
+    v.mul_(scale.unsqueeze(1).to(v.dtype))
+    diagonal.copy_((head + sign * norm) * scale)
+
+    q = torch.zeros_like(v)
+    # The signs that make the diagonal of R positive.
+    q.diagonal(dim1=1, dim2=2).copy_(-sign)
+    for start in reversed(range(0, columns, block)):
+        end = min(start + block, columns)
+        size = end - start
+        v_block = v[:, start:, start:end]
+        # H₁…H_b = I − V T Vᵀ with T⁻¹ = the strict upper triangle of VᵀV plus half its diagonal.
+        gram = (v_block.transpose(1, 2) @ v_block).double()
+        inverse = gram.triu(1)
+        inverse.diagonal(dim1=1, dim2=2).copy_(gram.diagonal(dim1=1, dim2=2) / 2)
+        unit = torch.eye(size, dtype=torch.float64).expand(count, size, size)
+        t = torch.linalg.solve_triangular(inverse, unit, upper=True).to(v.dtype)
+        # Below and right of the block q holds the later reflections' product; beside it, zeros.
+        product = v.new_empty(count, size, columns - start)
+        top = v_block[:, :size].transpose(1, 2)
+        torch.mul(
+            top,
+            q[:, start:end, start:end].diagonal(dim1=1, dim2=2).unsqueeze(1),
+            out=product[:, :, :size],
+        )
+        product[:, :, size:] = v_block[:, size:].transpose(1, 2) @ q[:, end:, end:]
+        _subtract_product(q[:, start:, start:], v_block @ t, product)
+    return q
+
+
+def _subtract_product(target: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
+    """``target -= left @ right``, without a temporary for a single matrix."""
+    for one, a, b in zip(target, left, right, strict=True):
+        one.addmm_(a, b, alpha=-1)
