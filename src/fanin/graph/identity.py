@@ -42,6 +42,33 @@ class Geometry(NamedTuple):
             and torch.Size(self.shape).numel() == torch.Size(other.shape).numel()
         )
 
+    def misses(self, other: "Geometry") -> bool:
+        """Certainly no element in common: the pieces of a split, rows of one matrix."""
+        first, second = sorted((self, other), key=lambda geometry: geometry.offset)
+        if self.dtype != other.dtype:
+            return False
+        if second.offset > first._last_element():
+            return True
+        axes = [(s, n) for s, n in zip(first.stride, first.shape, strict=True) if n > 1]
+        if axes != [(s, n) for s, n in zip(second.stride, second.shape, strict=True) if n > 1]:
+            same_stride = first.stride == second.stride
+            if not same_stride:
+                return False
+            axes = list(zip(first.stride, first.shape, strict=True))
+        # Both are boxes in one lattice: apart when they are apart along one axis.
+        distance = second.offset - first.offset
+        for stride, size in sorted(axes, reverse=True):
+            if stride == 0:
+                continue
+            if distance // stride >= size:
+                return True
+            distance %= stride
+        return False
+
+    def _last_element(self) -> int:
+        pairs = zip(self.stride, self.shape, strict=True)
+        return self.offset + sum(stride * (size - 1) for stride, size in pairs)
+
     def _is_dense(self) -> bool:
         expected = 1
         for stride, size in sorted(zip(self.stride, self.shape, strict=True)):
@@ -118,19 +145,24 @@ class Identity:
         """The value that ``tensor`` holds; None for a tensor never seen."""
         memory = self._memory(tensor)
         written = memory.written if memory is not None else []
+        geometry = Geometry.of(tensor) if memory is not None else None
+
+        def since(held: Held) -> list[tuple[int, Geometry]]:
+            later = written[held.writes :]
+            return [(v, g) for v, g in later if geometry is None or not g.misses(geometry)]
+
         entry = self._objects.get(id(tensor))
         if entry is not None and entry[0]() is tensor:
-            return Found(entry[1].value, written[entry[1].writes :], detached=entry[2])
-        if memory is None:
+            return Found(entry[1].value, since(entry[1]), detached=entry[2])
+        if memory is None or geometry is None:
             return None
-        geometry = Geometry.of(tensor)
         held = memory.values.get(geometry)
         if held is not None:
-            return Found(held.value, written[held.writes :])
+            return Found(held.value, since(held))
         if memory.values:
             largest = max(memory.values, key=lambda g: (torch.Size(g.shape).numel(), -len(g.shape)))
             held = memory.values[largest]
-            return Found(held.value, written[held.writes :], exact=False)
+            return Found(held.value, since(held), exact=False)
         return None
 
     def _memory(self, tensor: torch.Tensor) -> Memory | None:
