@@ -37,6 +37,7 @@ class Ensemble:
             for name, value in stacked.items()
         }
         self.trainable = {n: p for n, p in self.parameters.items() if n in trainable}
+        self.twins = twin_names(self.template)
 
     def run(self, course: Course, x: Any, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Losses ``(networks,)`` and predictions ``(networks, batch, …)`` on one batch."""
@@ -45,7 +46,9 @@ class Ensemble:
         def one(
             parameters: dict[str, torch.Tensor], buffers: dict[str, torch.Tensor]
         ) -> tuple[torch.Tensor, torch.Tensor]:
-            output = functional_call(self.template, (parameters, buffers), positional, keyword)
+            state = {**parameters, **buffers}
+            state.update({twin: state[name] for twin, name in self.twins.items()})
+            output = functional_call(self.template, state, positional, keyword, tie_weights=False)
             return course.task.loss(output, y), prediction(output)
 
         # Random layers raise here, and the caller trains one by one: masks drawn for a whole
@@ -63,6 +66,28 @@ class Ensemble:
                     parameter.copy_(self.parameters[name][index])
                 for name, buffer in model.named_buffers():
                     buffer.copy_(self.buffers[name][index])
+
+
+def twin_names(model: nn.Module) -> dict[str, str]:
+    """Further names of shared tensors -> the first name, where another module holds them.
+
+    A module that hangs in the tree twice is one module, and is left out: replacing its tensors
+    under both names, as ``functional_call(tie_weights=True)`` does, loses the originals.
+    """
+    first: dict[int, str] = {}
+    held: set[tuple[int, str]] = set()
+    twins: dict[str, str] = {}
+    for path, module in model.named_modules(remove_duplicate=False):
+        for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+            if tensor is None or (id(module), name) in held:
+                continue
+            held.add((id(module), name))
+            full = f"{path}.{name}" if path else name
+            if id(tensor) in first:
+                twins[full] = first[id(tensor)]
+            else:
+                first[id(tensor)] = full
+    return twins
 
 
 def train_together(
