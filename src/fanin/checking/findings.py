@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
-from fanin.measuring.signals import LayerSignal, Signals
+from fanin.signals import LayerSignal, Signals
 
 
 class Severity(StrEnum):
@@ -58,3 +59,44 @@ class Diagnosis:
     def ok(self) -> bool:
         """No error and no warning; notes do not count."""
         return all(f.severity is Severity.NOTE for f in self.findings)
+
+    def count(self, severity: Severity) -> int:
+        """How many findings have this severity."""
+        return sum(f.severity is severity for f in self.findings)
+
+    def assert_ok(self) -> None:
+        """Raise UnhealthyStartError, which lists the findings, unless ``ok``.
+
+        Examples:
+            >>> from fanin.signals import Signals
+            >>> Diagnosis("Net", (), Signals("measured", {}, ())).assert_ok()
+        """
+        if not self.ok:
+            raise UnhealthyStartError(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write a report; the ending says which: ``.html``, ``.json`` or ``.sarif``.
+
+        Raises:
+            OutputError: another ending, or a place that cannot be written.
+        """
+        # Reports stand above checks; only this method reaches up to them, when it is called.
+        from fanin import reporting
+
+        reporting.save_diagnosis(self, Path(path))
+
+    def __str__(self) -> str:
+        from fanin.checking.text import diagnosis_text
+
+        return diagnosis_text(self)
+
+
+class UnhealthyStartError(AssertionError):
+    """What ``assert_ok`` raises: the findings at warning or above, one a line."""
+
+    def __init__(self, diagnosis: Diagnosis) -> None:
+        worst = [f for f in diagnosis.findings if f.severity is not Severity.NOTE]
+        lines = [f"{diagnosis.model_type} does not start well: {len(worst)} finding(s)."]
+        lines += [f"  {f.rule} {f.severity} {f.where}: {f.message} {f.fix}" for f in worst]
+        super().__init__("\n".join(lines))
+        self.diagnosis = diagnosis

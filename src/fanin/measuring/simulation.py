@@ -33,12 +33,14 @@ class Simulation:
     Args:
         woke: parameter -> the step at which its gradient was first not exactly zero (0: at the
             start); None when it was zero at every step, absent when the loss never reaches it.
-        parameters: the parameters after the last step, of those that were trained.
+        gradients: parameter -> its gradient at the step at which it woke; absent when it never did.
+        relative: parameter -> RMS of that gradient over the largest such RMS of that step.
         steps: how many were taken.
     """
 
     woke: Mapping[str, int | None]
-    parameters: Mapping[str, torch.Tensor]
+    gradients: Mapping[str, torch.Tensor]
+    relative: Mapping[str, float]
     steps: int
 
 
@@ -58,6 +60,8 @@ def simulate(model: nn.Module, inputs: Any, *, target: Any = None, loss: Loss = 
     positional, keyword = arguments(inputs)
     values = {name: p.detach().clone() for name, p in model.named_parameters() if p.requires_grad}
     woke: dict[str, int | None] = {}
+    kept: dict[str, torch.Tensor] = {}
+    relative: dict[str, float] = {}
     taken = 0
     for step in range(MOST_STEPS):
         moving = {name: value.requires_grad_(True) for name, value in values.items()}
@@ -75,14 +79,17 @@ def simulate(model: nn.Module, inputs: Any, *, target: Any = None, loss: Loss = 
             value = evaluate(output, target, loss, inputs).value
             gradients = _gradients(value, moving)
         news = _note(woke, gradients, step)
+        largest = max((_rms(g) for g in gradients.values() if g is not None), default=0.0)
+        for name in news:
+            gradient = gradients[name]
+            assert gradient is not None
+            kept[name] = gradient
+            relative[name] = _rms(gradient) / largest if largest > 0 else 0.0
         taken = step
-        if step > 0 and not news:
+        if not news or all(when is not None for when in woke.values()):
             break
         values = _stepped(values, gradients)
-        taken = step + 1
-        if all(when is not None for when in woke.values()) and step > 0:
-            break
-    return Simulation(woke, {name: value.detach() for name, value in values.items()}, taken)
+    return Simulation(woke, kept, relative, taken)
 
 
 def _gradients(
@@ -96,16 +103,16 @@ def _gradients(
 
 def _note(
     woke: dict[str, int | None], gradients: Mapping[str, torch.Tensor | None], step: int
-) -> bool:
-    """Write down who has a gradient now; True if anyone has it for the first time."""
-    news = False
+) -> list[str]:
+    """Write down who has a gradient now; return those who have it for the first time."""
+    news = []
     for name, gradient in gradients.items():
-        if gradient is None:
+        if gradient is None or woke.get(name) is not None:
             continue
-        if woke.get(name) is None:
-            alive = bool((gradient != 0).any())
-            woke[name] = step if alive else None
-            news = news or alive
+        alive = bool((gradient != 0).any())
+        woke[name] = step if alive else None
+        if alive:
+            news.append(name)
     return news
 
 

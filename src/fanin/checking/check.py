@@ -1,0 +1,101 @@
+"""``check``: measure a model and let the rules look at it."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from fanin.checking.case import Case
+from fanin.checking.findings import Diagnosis, Finding, Severity
+from fanin.checking.rule import Needs, Rule
+from fanin.checking.selecting import selected
+from fanin.errors import DataError, RecordError
+from fanin.measuring.losses import Loss
+from fanin.measuring.measure import measured, weight_signals
+from fanin.measuring.simulation import simulate
+from fanin.planning.plan import Plan
+
+_ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+
+
+def check(
+    model: nn.Module,
+    inputs: Any = None,
+    *,
+    target: Any = None,
+    loss: Loss = None,
+    plan: Plan | None = None,
+    select: Sequence[str] | str | None = None,
+    ignore: Sequence[str] | str | None = None,
+    histograms: bool = False,
+) -> Diagnosis:
+    """Say what is wrong with a model's start, and how to mend it.
+
+    Runs the model once forward and once backward on a batch (and a few simulated steps on copies
+    of the weights where something looks stuck), leaves it exactly as found, and lets every rule
+    look. Without inputs only the rules run that read weights; without a target those that need a
+    loss are left out.
+
+    Args:
+        model: any module.
+        inputs: a tensor, a tuple of positional arguments, or a dict of keyword arguments. A batch
+            of 32 or more samples of the real data says most.
+        target: as for ``fanin.measure``.
+        loss: as for ``fanin.measure``.
+        plan: also verify that the weights are those of this plan, within sampling error.
+        select: only these rules: codes, names, or beginnings of codes (``"FAN1"``).
+        ignore: not these rules.
+        histograms: keep histograms of weights, outputs and gradients, for reports.
+
+    Raises:
+        UnknownNameError: a rule that does not exist.
+        DataError: inputs or target that cannot be used.
+        RecordError: the model raised.
+
+    Examples:
+        >>> import torch
+        >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+        >>> _ = nn.init.ones_(net[0].weight), nn.init.ones_(net[2].weight)
+        >>> diagnosis = check(net, torch.randn(64, 4), target=torch.arange(64) % 3, select="FAN201")
+        >>> [(f.rule, f.name, f.where) for f in diagnosis.findings][0]
+        ('FAN201', 'equal-units', '0.weight')
+    """
+    rules = selected(select, ignore)
+    if inputs is None and (target is not None or loss is not None):
+        raise DataError("check was given a target or a loss, but no inputs. Pass inputs=… as well.")
+    case = _case(model, inputs, target, loss, plan, histograms)
+    able = [rule for rule in rules if _can_run(rule, case)]
+    findings: list[Finding] = []
+    for rule in able:
+        findings.extend(rule.find(case))
+    findings.sort(key=lambda finding: (_ORDER[finding.severity], finding.rule))
+    return Diagnosis(
+        type(model).__name__, tuple(findings), case.signals, tuple(rule.code for rule in able)
+    )
+
+
+def _case(
+    model: nn.Module, inputs: Any, target: Any, loss: Loss, plan: Plan | None, histograms: bool
+) -> Case:
+    if not isinstance(model, nn.Module):
+        raise RecordError(
+            f"{type(model).__name__} is not a torch.nn.Module. Pass the module itself."
+        )
+    if inputs is None:
+        return Case(model, weight_signals(model), plan=plan)
+    found = measured(model, inputs, target=target, loss=loss, histograms=histograms)
+    steps = partial(simulate, model, inputs, target=target, loss=loss)
+    return Case(model, found.signals, found.graph, found.roles, plan, steps)
+
+
+def _can_run(rule: Rule, case: Case) -> bool:
+    match rule.needs:
+        case Needs.WEIGHTS:
+            return True
+        case Needs.BATCH:
+            return case.graph is not None
+        case Needs.LOSS:
+            return case.signals.loss is not None
+        case Needs.PLAN:
+            return case.plan is not None

@@ -1,0 +1,65 @@
+"""The gradient grows on its way back, so that the first layers move far too much.
+
+## What it does
+
+Compares the gradient of the loss with respect to the *activations* at the first and at the last
+hidden point of the stream that every path passes; see FAN103 for how. Warns above 10×, an error
+above 1000×, beyond the chance of this width.
+
+## Why is this bad?
+
+The first layers are torn apart by a learning rate that suits the last ones. A growing gradient
+also means that nearby inputs are driven apart: the network starts in the chaotic phase. Norms do
+not prevent it: a plain BatchNorm-ReLU stack grows gradients by √(π/(π−1)) = 1.21 a layer.
+
+## Example
+
+```python
+layers = [layer for _ in range(50) for layer in (nn.Linear(64, 64), nn.Tanh())]
+model = nn.Sequential(*layers, nn.Linear(64, 10))
+for module in model.modules():
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=3 / 8)    # gain 3: chaotic
+```
+
+## Fix
+
+`fanin.initialize(model, inputs)`; skips where the depth comes with BatchNorm.
+
+## References
+
+* Schoenholz et al., Deep information propagation, 2017
+* Yang et al., A mean field theory of batch normalization, 2019
+"""
+
+from collections.abc import Iterator
+
+from fanin.checking.case import Case
+from fanin.checking.drift import ERROR_DRIFT, WARN_DRIFT, gradient_drift
+from fanin.checking.findings import Finding, Severity
+from fanin.checking.rule import Needs, Rule
+
+
+class ExplodingGradients(Rule):
+    """Gradients that grow towards the first layers."""
+
+    code = "FAN104"
+    name = "exploding-gradients"
+    needs = Needs.BATCH
+
+    def find(self, case: Case) -> Iterator[Finding]:
+        """One finding a stream."""
+        for stream in case.streams:
+            drift = gradient_drift(stream)
+            if drift is None or not drift.above(WARN_DRIFT):
+                continue
+            yield self.finding(
+                Severity.ERROR if drift.above(ERROR_DRIFT) else Severity.WARNING,
+                drift.end.where,
+                f"the gradient grows {drift.ratio:.3g}-fold on its way back over "
+                f"{drift.layers} layers, from {drift.start.where!r} to {drift.end.where!r}.",
+                measured={"ratio": drift.ratio, "layers": float(drift.layers)},
+                expected=f"first over last between 1/{WARN_DRIFT:g} and {WARN_DRIFT:g}",
+                fix="fanin.initialize(model, inputs) chooses weights that pass gradients on, or "
+                "says that this depth needs a norm or a skip.",
+            )

@@ -1,0 +1,85 @@
+"""A diagnosis as plain text: the table of layers, then the findings."""
+
+from collections.abc import Sequence
+
+from fanin.checking.findings import Diagnosis, Severity
+from fanin.signals import LayerSignal
+
+_MOST_ROWS = 40
+_HEADINGS = ("weight", "shape", "fan in", "std", "then", "rms", "grad rms", "dead", "saturated")
+
+
+def diagnosis_text(diagnosis: Diagnosis) -> str:
+    """The table of layers (the middle of long models left out), the findings, the verdict."""
+    parts = []
+    if diagnosis.layers:
+        parts.append(_table([_HEADINGS, *_rows(diagnosis.layers)]))
+    loss = diagnosis.signals.loss
+    if loss is not None:
+        parts.append(f"loss {loss:.4g} ({diagnosis.signals.loss_name})")
+    parts += [_finding_text(diagnosis, index) for index in range(len(diagnosis.findings))]
+    counts = ", ".join(
+        f"{diagnosis.count(s)} {s}{'' if diagnosis.count(s) == 1 else 's'}" for s in Severity
+    )
+    verdict = "ok" if diagnosis.ok else "not ok"
+    parts.append(f"{diagnosis.model_type}: {verdict} ({counts}; {_ran(diagnosis)})")
+    return "\n".join(parts)
+
+
+def _ran(diagnosis: Diagnosis) -> str:
+    return f"{len(diagnosis.rules_run)} rules ran"
+
+
+def _finding_text(diagnosis: Diagnosis, index: int) -> str:
+    finding = diagnosis.findings[index]
+    lines = [f"{finding.rule} {finding.severity} {finding.name} at {finding.where or 'the model'}"]
+    lines.append(f"  {finding.message}")
+    if finding.expected:
+        lines.append(f"  expected: {finding.expected}")
+    if finding.fix:
+        lines.append(f"  fix: {finding.fix}")
+    return "\n".join(lines)
+
+
+def _rows(layers: Sequence[LayerSignal]) -> list[tuple[str, ...]]:
+    if len(layers) <= _MOST_ROWS:
+        return [_row(layer) for layer in layers]
+    half = _MOST_ROWS // 2
+    hidden = len(layers) - 2 * half
+    middle = (f"… {hidden} more", *[""] * (len(_HEADINGS) - 1))
+    return [*map(_row, layers[:half]), middle, *map(_row, layers[-half:])]
+
+
+def _row(layer: LayerSignal) -> tuple[str, ...]:
+    return (
+        layer.weight,
+        "×".join(map(str, layer.shape)),
+        f"{layer.fan_in:g}",
+        _number(layer.weight_std),
+        layer.activation,
+        _number(layer.output_rms),
+        _number(layer.gradient_rms),
+        _share(layer.dead_share),
+        _share(layer.saturated_share),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0%}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        # Names to the left, numbers to the right.
+        cells = [
+            cell.ljust(width) if index in (0, 1, 4) else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
