@@ -1,0 +1,55 @@
+"""What the recipe ``auto`` decides: one file per context.
+
+``decide`` reads a parameter's role and hands it to the file of its context; each of them is a
+function from a subject and its model to a decision.
+"""
+
+from collections.abc import Mapping
+
+from fanin.graph.role import Role
+from fanin.planning.auto.adapter import adapter
+from fanin.planning.auto.attention import attention
+from fanin.planning.auto.bias import bias
+from fanin.planning.auto.convolution import convolution
+from fanin.planning.auto.embedding import embedding
+from fanin.planning.auto.gated import down_projection, inner_projection
+from fanin.planning.auto.head import head, router
+from fanin.planning.auto.linear import linear
+from fanin.planning.auto.norm import norm_scale
+from fanin.planning.auto.recurrent import recurrent_bias, recurrent_weight
+from fanin.planning.recipe import Decide, Decision
+from fanin.planning.small_parameters import small_parameter
+from fanin.planning.subject import Circumstances, Subject
+
+_BY_ROLE: Mapping[Role, Decide] = {
+    Role.RESIDUAL_WRITER: linear,
+    Role.WEIGHT: linear,
+    Role.GATE_PROJECTION: inner_projection,
+    Role.UP_PROJECTION: inner_projection,
+    Role.DOWN_PROJECTION: down_projection,
+    Role.QUERY: attention,
+    Role.KEY: attention,
+    Role.VALUE: attention,
+    Role.PACKED_QKV: attention,
+    Role.ATTENTION_OUT: attention,
+    Role.HEAD: head,
+    Role.ROUTER: router,
+    Role.EMBEDDING: embedding,
+    Role.TIED_HEAD: embedding,
+    Role.POSITION_TABLE: embedding,
+    Role.RECURRENT_INPUT: recurrent_weight,
+    Role.RECURRENT: recurrent_weight,
+    Role.RECURRENT_BIAS: recurrent_bias,
+    Role.BIAS: bias,
+    Role.NORM_SCALE: norm_scale,
+    Role.ADAPTER_DOWN: adapter,
+    Role.ADAPTER_UP: adapter,
+}
+
+
+def decide(subject: Subject, circumstances: Circumstances) -> Decision:
+    """The decision of the context that a parameter stands in."""
+    role = subject.role.role
+    if role in {Role.WEIGHT, Role.RESIDUAL_WRITER} and "convolution" in subject.role.kind:
+        return convolution(subject, circumstances)
+    return _BY_ROLE.get(role, small_parameter)(subject, circumstances)

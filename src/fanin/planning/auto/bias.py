@@ -1,0 +1,14 @@
+"""Biases of layers."""
+
+from fanin.planning.auto.intent import shows_intent
+from fanin.planning.recipe import Decision, leave
+from fanin.planning.subject import Circumstances, Subject
+from fanin.schemes import Zeros
+
+
+def bias(subject: Subject, circumstances: Circumstances) -> Decision:
+    """Zero; a constant other than 0 was set by the author (a prior, a gate held open) and stays."""
+    if subject.constant and shows_intent(circumstances) and subject.count > 1:
+        value = subject.constant
+        return leave(f"bias: its constructor's {value:g} stays", *subject.role.evidence)
+    return Decision(Zeros(), "bias: 0", subject.role.evidence)

@@ -1,0 +1,336 @@
+"""``plan``: decide what every parameter of a model gets, without touching one of them."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from fanin.axes import dense_axes
+from fanin.errors import FaninError, PlanError, UnknownNameError, unknown_name
+from fanin.graph.graph import Graph
+from fanin.graph.recording import record
+from fanin.planning.expectation import expected_std
+from fanin.planning.matching import Names
+from fanin.planning.overrides import Keep, Overrides, keep_tensors, override
+from fanin.planning.plan import Action, Assignment, Plan
+from fanin.planning.reading import ModelReading, read_model
+from fanin.planning.recipe import Decision, GraphUse, Recipe, leave
+from fanin.planning.recipes import RECIPES
+from fanin.planning.recipes.one_scheme import one_scheme
+from fanin.planning.subject import Circumstances, Subject
+from fanin.schemes import SCHEMES, scheme
+from fanin.schemes.scheme import Scheme
+
+AnyRecipe = str | Scheme | Recipe | Plan | Callable[..., Any]
+
+
+def plan(
+    model: nn.Module,
+    inputs: Any = None,
+    recipe: AnyRecipe = "auto",
+    *,
+    overrides: Overrides | None = None,
+    keep: Keep = (),
+) -> Plan:
+    """Decide what every parameter of a model gets, and why.  Draws nothing.
+
+    Frozen parameters (``requires_grad=False``) are kept, whatever the recipe; an override that
+    names one initialises it.
+
+    Args:
+        model: any module, also on the meta device.
+        inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments for
+            ``model(...)``; the model is run once on them and handed back as it was.  Optional for
+            recipes that need no graph: ``"torch"``, ``"shipped"``, any scheme, a plan, ``f(module)``.
+        recipe: the name of a recipe (``fanin.RECIPES``) or scheme (``fanin.SCHEMES``, also
+            ``"normal_0.01"``), a scheme, a recipe value, a plan, a function ``f(module)`` that
+            ``apply`` runs over every module as ``model.apply`` does, or a function whose first
+            parameter is named ``graph``: it is given the recorded graph (and the roles, where it
+            takes a second argument) and returns parameter name -> scheme, name of one,
+            ``Assignment`` or None to leave it, or a whole plan.
+        overrides: ``{"decoder.*.weight": Normal(std=0.02), nn.LayerNorm: "ones", "head": "zeros"}``.
+            A key is a parameter name or a pattern of names (``fnmatch``), else a module path or
+            pattern of paths, or a module type.  Names and patterns of names mean exactly the
+            parameters that match.  A module path or type means everything below it that is not a
+            bias, or, for None, everything.  The value None keeps the tensors.  Later keys win.
+        keep: names or patterns of parameters, buffers or modules, or a state dict (or its keys):
+            those tensors stay byte for byte, whatever ``overrides`` say.
+
+    Raises:
+        PlanError: the model, recipe and arguments do not fit together.
+        UnknownNameError: a recipe, scheme, override or kept name that does not exist.
+        RecordError: the model cannot be run on ``inputs``.
+    """
+    reading = read_model(model)  # before the run: a class in the place of a model is told here
+    chosen = find_recipe(recipe)
+    advice: tuple[str, ...] = ()
+    function: Callable[[nn.Module], object] | None = None
+    failed: dict[str, PlanError] = {}
+    if isinstance(chosen, Plan):
+        check_fits(chosen, reading)
+        name, advice, function = chosen.recipe, chosen.advice, chosen.module_function
+        decided = {n: chosen[n] for n in reading.parameters if n in chosen}
+        missing = [n for n in reading.circumstances.subjects if n not in chosen]
+        decided |= {n: _absent(reading.circumstances.subjects[n]) for n in missing}
+    elif isinstance(chosen, Recipe):
+        name = chosen.name
+        graph = _graph_for(chosen, model, inputs)
+        if graph is not None:
+            reading = read_model(model, graph)
+        decided, failed = _decide(chosen, reading)
+        advice = chosen.advise(reading.circumstances)
+    elif _takes_graph(chosen):
+        name = _function_name(chosen)
+        if inputs is None:
+            raise PlanError(f"the recipe {name} takes a graph: pass inputs to run the model on.")
+        graph = record(model, inputs)
+        reading = read_model(model, graph)
+        result = _call_with_graph(chosen, name, graph, reading)
+        if isinstance(result, Plan):
+            check_fits(result, reading)
+            advice = result.advice
+        decided = _from_mapping(result, name, reading)
+    else:
+        name, function = _function_name(chosen), chosen
+        run = Recipe(name, "", "", lambda s, c: leave(f"left to {name}(module)"))
+        decided, failed = _decide(run, reading)
+    made = _complete(decided, reading)
+    names = Names(
+        reading.parameters,
+        reading.buffers,
+        {w.effective: w.carrier for w in _weights(reading)},
+        model,
+    )
+    made = override(made, overrides or {}, names, reading.undrawable)
+    made, notes = keep_tensors(made, keep, names)
+    for parameter, error in failed.items():
+        if made[parameter] is decided[parameter]:
+            raise error
+    if made and all(a.action in {Action.KEEP, Action.TIED} for a in made.values()) and not keep:
+        notes = (*notes, "every parameter is frozen or kept: apply will change nothing")
+    made = _explain_followers(made)
+    return Plan(name, reading.circumstances.model_type, made, function, (*advice, *notes))
+
+
+def find_recipe(recipe: AnyRecipe) -> Recipe | Plan | Callable[..., Any]:
+    """The recipe, plan or function that ``plan`` was given, names resolved."""
+    if isinstance(recipe, Recipe | Plan):
+        return recipe
+    if isinstance(recipe, Scheme):
+        return one_scheme(recipe)
+    if isinstance(recipe, str):
+        if recipe in RECIPES:
+            return RECIPES[recipe]
+        try:
+            return one_scheme(scheme(recipe), recipe)
+        except UnknownNameError:
+            known = (*RECIPES, *SCHEMES)
+            raise unknown_name("recipe", recipe, known, "fanin recipes") from None
+    if callable(recipe) and not isinstance(recipe, type):
+        return recipe
+    raise PlanError(
+        f"recipe is a {type(recipe).__name__}. Give the name of a recipe or scheme, a scheme, "
+        "a plan or a function."
+    )
+
+
+def _graph_for(recipe: Recipe, model: nn.Module, inputs: Any) -> Graph | None:
+    if recipe.graph is GraphUse.NEEDED and inputs is None:
+        raise PlanError(
+            f"recipe {recipe.name!r} reads how each parameter is used: pass inputs to run the "
+            f"model on once, as in fanin.plan(model, inputs, {recipe.name!r})."
+        )
+    if inputs is None or recipe.graph is GraphUse.IGNORED:
+        return None
+    return record(model, inputs)
+
+
+def _takes_graph(function: Callable[..., Any]) -> bool:
+    try:
+        parameters = list(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # builtins without a signature
+        return False
+    return bool(parameters) and parameters[0] == "graph"
+
+
+def _function_name(function: Callable[..., Any]) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _call_with_graph(
+    function: Callable[..., Any], name: str, graph: Graph, reading: ModelReading
+) -> Any:
+    two = len(inspect.signature(function).parameters) > 1
+    roles = {s.name: s.role for s in reading.circumstances}
+    result = function(graph, roles) if two else function(graph)
+    if not isinstance(result, Mapping):
+        raise PlanError(
+            f"the recipe {name} returned a {type(result).__name__}. "
+            "Return parameter name -> scheme, or a Plan."
+        )
+    return result
+
+
+def _from_mapping(
+    result: Mapping[str, Any], name: str, reading: ModelReading
+) -> dict[str, Assignment]:
+    subjects = reading.circumstances.subjects
+    foreign = [key for key in result if key not in reading.parameters]
+    if foreign:
+        raise unknown_name("parameter", str(foreign[0]), subjects, "print(fanin.plan(...))")
+    decided: dict[str, Assignment] = {}
+    for subject in subjects.values():
+        value = result.get(subject.name)
+        if isinstance(value, Assignment):
+            decided[subject.name] = value
+        elif subject.name in result and value is not None:
+            decision = Decision(scheme(value), f"named by {name}", subject.role.evidence)
+            decided[subject.name] = assign(subject, decision)
+        else:
+            decision = leave(f"left: {name} names nothing for it")
+            decided[subject.name] = assign(subject, decision)
+    return decided
+
+
+def _decide(
+    recipe: Recipe, reading: ModelReading
+) -> tuple[dict[str, Assignment], dict[str, PlanError]]:
+    """Assignments, and the errors of those that the scheme cannot draw.
+
+    An error counts only if no override and no ``keep`` takes the parameter from the recipe.
+    """
+    circumstances: Circumstances = reading.circumstances
+    decided: dict[str, Assignment] = {}
+    failed: dict[str, PlanError] = {}
+    for subject in circumstances:
+        name = subject.name
+        if subject.frozen:
+            decided[name] = _frozen(subject)
+        elif name in reading.undrawable:
+            decided[name] = assign(subject, leave(f"left: {reading.undrawable[name]}"))
+        else:
+            try:
+                decided[name] = assign(subject, recipe.decide(subject, circumstances))
+            except PlanError as error:
+                decided[name] = assign(subject, leave("left: its scheme cannot draw it"))
+                failed[name] = error
+    return decided, failed
+
+
+def assign(subject: Subject, decision: Decision) -> Assignment:
+    """A decision as an assignment, its expected std computed.
+
+    Raises:
+        PlanError: the scheme cannot draw this parameter.
+    """
+    axes = decision.axes if decision.axes is not None else subject.axes
+    rows = decision.zero_rows
+    if subject.padding_row is not None and decision.scheme is not None and not rows:
+        rows = (subject.padding_row,)
+    std = None
+    if decision.scheme is not None:
+        try:
+            std = expected_std(decision.scheme, subject.shape, axes, rows)
+        except FaninError as error:
+            raise PlanError(
+                f"{subject.name!r} of shape {subject.shape} ({subject.role.role}): {error} "
+                f"Give it another scheme with overrides={{{subject.name!r}: ...}}."
+            ) from error
+    weight = subject.parametrised
+    return Assignment(
+        parameter=subject.name,
+        scheme=decision.scheme,
+        axes=axes,
+        role=str(subject.role.role),
+        reason=decision.reason,
+        evidence=decision.evidence,
+        std=std,
+        shape=subject.shape,
+        action=Action.LEAVE if decision.scheme is None else Action.INITIALISE,
+        zero_rows=rows,
+        through=None if weight is None or decision.scheme is None else weight.effective,
+    )
+
+
+def _frozen(subject: Subject) -> Assignment:
+    return Assignment(
+        parameter=subject.name,
+        scheme=None,
+        axes=subject.axes,
+        role=str(subject.role.role),
+        reason="kept: frozen (requires_grad=False); name it in overrides to initialise it",
+        shape=subject.shape,
+        action=Action.KEEP,
+    )
+
+
+def _absent(subject: Subject) -> Assignment:
+    return replace(
+        _frozen(subject), action=Action.LEAVE, reason="left: the plan given does not name it"
+    )
+
+
+def _weights(reading: ModelReading) -> list[Any]:
+    return [s.parametrised for s in reading.circumstances if s.parametrised is not None]
+
+
+def _complete(decided: Mapping[str, Assignment], reading: ModelReading) -> dict[str, Assignment]:
+    """All parameters in the model's order, tied and derived ones included."""
+    made: dict[str, Assignment] = {}
+    for name, info in reading.parameters.items():
+        if info.tied_to is not None:
+            made[name] = Assignment(
+                parameter=name,
+                scheme=None,
+                axes=dense_axes(info.shape),
+                role="",
+                reason=f"the same tensor as {info.tied_to}, drawn there once",
+                shape=info.shape,
+                action=Action.TIED,
+                tied_to=info.tied_to,
+            )
+        elif name in reading.derived:
+            weight = reading.derived[name]
+            made[name] = Assignment(
+                parameter=name,
+                scheme=None,
+                axes=dense_axes(info.shape),
+                role="",
+                reason=f"set with {weight.effective}, which {weight.kind} computes from it",
+                shape=info.shape,
+                action=Action.DERIVED,
+                tied_to=weight.carrier,
+            )
+        else:
+            made[name] = decided[name]
+    return made
+
+
+def _explain_followers(made: dict[str, Assignment]) -> dict[str, Assignment]:
+    """Tied and derived parameters take the role and the fate of the one that they follow."""
+    for name, a in made.items():
+        if a.action not in {Action.TIED, Action.DERIVED} or a.tied_to is None:
+            continue
+        owner = made[a.tied_to]
+        made[name] = replace(a, role=owner.role)
+        if a.action is Action.DERIVED and owner.action is not Action.INITIALISE:
+            made[name] = replace(made[name], action=owner.action, reason=owner.reason, tied_to=None)
+    return made
+
+
+def check_fits(given: Plan, reading: ModelReading) -> None:
+    """Raise PlanError unless every parameter of the plan is in the model, with its shape."""
+    for name, a in given.items():
+        info = reading.parameters.get(name)
+        if info is None:
+            raise PlanError(
+                f"the plan names {name!r}, which {reading.circumstances.model_type} does not have. "
+                f"{unknown_name('parameter', name, reading.parameters, 'print(plan)')}"
+            )
+        if a.shape and a.shape != info.shape:
+            raise PlanError(
+                f"{name!r} has shape {info.shape} in the model and {a.shape} in the plan. "
+                "Make a new plan for this model."
+            )
