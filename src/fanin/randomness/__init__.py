@@ -10,6 +10,7 @@ from fanin.randomness.distributions import (
     UniformDistribution,
 )
 from fanin.randomness.fill import draw, draw_range, fill
+from fanin.randomness.kernel import kernel_in_use
 
 __all__ = [
     "STREAM_VERSION",
@@ -24,6 +25,7 @@ __all__ = [
     "draw",
     "draw_range",
     "fill",
+    "kernel_in_use",
     "permutation",
     "random_bits",
     "signs",

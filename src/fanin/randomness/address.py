@@ -24,8 +24,10 @@ class Address:
     name: str
 
     def __post_init__(self) -> None:
-        if not 0 <= self.seed < 2**64:
-            raise SchemeError(f"seed {self.seed} is not in 0 … 2**64 - 1. Give another seed.")
+        if not isinstance(self.seed, int) or not 0 <= self.seed < 2**64:
+            raise SchemeError(
+                f"seed {self.seed!r} is not an integer in 0 … 2**64 - 1. Give another seed."
+            )
 
     def key(self) -> int:
         """The 64-bit Philox key: BLAKE2b over the stream version, the seed and the name."""
@@ -85,6 +87,29 @@ class Region:
             (*self.size[:axis], size, *self.size[axis + 1 :]),
             self.step,
         )
+
+    def first(self) -> int:
+        """Row-major number, in the whole tensor, of the region's first element."""
+        return sum(i * stride for i, stride in zip(self.start, self._strides(), strict=True))
+
+    def element_steps(self) -> tuple[int, ...]:
+        """How far apart neighbours along each axis are in the whole tensor's numbering."""
+        return tuple(a * b for a, b in zip(self.step, self._strides(), strict=True))
+
+    def is_run(self) -> bool:
+        """Whether the elements are consecutive in the whole tensor's row-major numbering."""
+        expected = 1
+        for count, step in zip(reversed(self.size), reversed(self.element_steps()), strict=True):
+            if count > 1 and step != expected:
+                return False
+            expected *= count
+        return True
+
+    def _strides(self) -> tuple[int, ...]:
+        strides = [1] * len(self.shape)
+        for axis in range(len(self.shape) - 1, 0, -1):
+            strides[axis - 1] = strides[axis] * self.shape[axis]
+        return tuple(strides)
 
     def count(self) -> int:
         """How many elements the region holds."""

@@ -1,5 +1,6 @@
 """Floating-point formats: which numbers a dtype holds, and the nearest ones inside two bounds."""
 
+import struct
 from dataclasses import dataclass
 from math import floor, frexp, inf, isinf, ldexp
 
@@ -66,7 +67,8 @@ def format_of(dtype: torch.dtype) -> Format:
 def bounds_inside(low: float, high: float, dtype: torch.dtype) -> tuple[float, float]:
     """The outermost numbers of a dtype within low … high; one number if none lies within."""
     found = format_of(dtype)
-    inner = found.ceil(low), found.floor(high)
+    # Adding zero turns a negative zero into a positive one, which min and max need not.
+    inner = found.ceil(low) + 0.0, found.floor(high) + 0.0
     if inner[0] > inner[1]:
         only = found.nearest(low)
         return only, only
@@ -74,5 +76,9 @@ def bounds_inside(low: float, high: float, dtype: torch.dtype) -> tuple[float, f
 
 
 def single(value: float) -> float:
-    """A double rounded to float32 (nearest, ties to even), as the kernels receive it."""
-    return float(torch.tensor(value, dtype=torch.float32))
+    """A double rounded to float32 (nearest, ties to even), as the kernels receive it.
+
+    ``value`` must fit float32.
+    """
+    (rounded,) = struct.unpack("f", struct.pack("f", value))
+    return float(rounded)

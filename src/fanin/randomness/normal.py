@@ -28,17 +28,17 @@ class NormalNumbers:
 
     @classmethod
     def of(cls, distribution: NormalDistribution, dtype: torch.dtype) -> "NormalNumbers":
-        """Constants for a dtype.
+        """Constants for a dtype; adding zero makes a negative zero positive.
 
         Raises:
             SchemeError: mean or std exceeds the arithmetic that the dtype is drawn in.
         """
         if dtype == torch.float64:
-            return cls(distribution.mean, distribution.std)
+            return cls(distribution.mean + 0.0, distribution.std + 0.0)
         largest = FORMATS[torch.float32].largest
         if abs(distribution.mean) > largest or distribution.std > largest:
             raise SchemeError(f"{distribution!r} does not fit float32. Draw it as float64.")
-        return cls(single(distribution.mean), single(distribution.std))
+        return cls(single(distribution.mean + 0.0), single(distribution.std + 0.0))
 
 
 def normal_single(xp: Arrays, words: Quad, numbers: NormalNumbers) -> list[Array]:

@@ -9,8 +9,17 @@ from decimal import Context, Decimal
 from math import inf
 
 _DIGITS = Context(prec=40)
-_LN_ROOT_TWO_PI = 0.9189385332046727  # ln sqrt(2 pi)
 _SERIES_BELOW = 2.0
+
+
+def exp(x: float) -> float:
+    """The correctly rounded exponential."""
+    return float(_DIGITS.exp(Decimal(x)))
+
+
+def ln(x: float) -> float:
+    """The correctly rounded natural logarithm."""
+    return float(_DIGITS.ln(Decimal(x)))
 
 
 def density(x: float) -> float:
@@ -31,20 +40,35 @@ def upper_tail(x: float) -> float:
     return density(x) * mills_ratio(x)
 
 
-def log_upper_tail(x: float) -> float:
-    """Logarithm of P(Z > x) for x >= 2, without underflow."""
-    ratio = float(_DIGITS.ln(Decimal(mills_ratio(x))))
-    return -0.5 * x * x - _LN_ROOT_TWO_PI + ratio
-
-
 def mills_ratio(x: float) -> float:
     """P(Z > x) / density(x) for x >= 2, by Laplace's continued fraction."""
     # 1 / (x + 1 / (x + 2 / (x + 3 / …))), from the inside out.
-    terms = 40 + int(800 / (x * x))
     value = x
-    for n in range(terms, 0, -1):
+    for n in range(40 + int(800 / (x * x)), 0, -1):
         value = x + n / value
     return 1.0 / value
+
+
+def log_survival(start: float, distance: float) -> float:
+    """Logarithm of P(Z > start + distance) / P(Z > start), for start >= 2, at any height."""
+    if distance == inf:
+        return -inf
+    end = start + distance
+    return ln(mills_ratio(end) / mills_ratio(start)) - 0.5 * distance * (start + end)
+
+
+def distance_of_survival(start: float, log_ratio: float) -> float:
+    """The distance at which ``log_survival(start, distance)`` is ``log_ratio`` <= 0."""
+    # The logarithm is concave in the distance, so that Newton's steps from beyond the root
+    # descend to it without crossing; -log_ratio / start is beyond.
+    distance = -log_ratio / start
+    for _ in range(60):
+        error = log_survival(start, distance) - log_ratio
+        step = error * mills_ratio(start + distance)
+        distance += step
+        if abs(step) <= 2e-16 * distance:
+            break
+    return distance
 
 
 def _series(x: float) -> float:

@@ -25,22 +25,32 @@ from fanin.randomness.layout import (
     words_of_blocks,
 )
 from fanin.randomness.normal import NormalNumbers, normal_double, normal_single
-from fanin.randomness.truncated import TruncatedNumbers, truncated_double, truncated_single
+from fanin.randomness.truncated import truncated_double, truncated_numbers, truncated_single
 from fanin.randomness.uniform import UniformNumbers, uniform_double, uniform_single
 
 RandomDistribution = UniformDistribution | NormalDistribution | TruncatedNormalDistribution
 Transform = Callable[[Arrays, Quad, Any], list[Array]]
 
-_SINGLE: dict[type, tuple[Any, Transform]] = {
-    UniformDistribution: (UniformNumbers, uniform_single),
-    NormalDistribution: (NormalNumbers, normal_single),
-    TruncatedNormalDistribution: (TruncatedNumbers, truncated_single),
+_SINGLE: dict[type, tuple[Callable[..., Any], Transform]] = {
+    UniformDistribution: (UniformNumbers.of, uniform_single),
+    NormalDistribution: (NormalNumbers.of, normal_single),
+    TruncatedNormalDistribution: (truncated_numbers, truncated_single),
 }
-_DOUBLE: dict[type, tuple[Any, Transform]] = {
-    UniformDistribution: (UniformNumbers, uniform_double),
-    NormalDistribution: (NormalNumbers, normal_double),
-    TruncatedNormalDistribution: (TruncatedNumbers, truncated_double),
+_DOUBLE: dict[type, tuple[Callable[..., Any], Transform]] = {
+    UniformDistribution: (UniformNumbers.of, uniform_double),
+    NormalDistribution: (NormalNumbers.of, normal_double),
+    TruncatedNormalDistribution: (truncated_numbers, truncated_double),
 }
+
+
+def numbers_of(distribution: RandomDistribution, dtype: torch.dtype) -> Any:
+    """The constants that draw a distribution as a dtype: one dataclass a transform.
+
+    Raises:
+        SchemeError: the distribution cannot be drawn as this dtype.
+    """
+    table = _DOUBLE if dtype == torch.float64 else _SINGLE
+    return table[type(distribution)][0](distribution, dtype)
 
 
 class Specification:
@@ -59,8 +69,8 @@ class Specification:
         self, xp: Arrays, distribution: RandomDistribution, key: int, dtype: torch.dtype
     ) -> None:
         double = dtype == torch.float64
-        numbers, self._transform = (_DOUBLE if double else _SINGLE)[type(distribution)]
-        self._numbers = numbers.of(distribution, dtype)
+        self._numbers = numbers_of(distribution, dtype)
+        self._transform = (_DOUBLE if double else _SINGLE)[type(distribution)][1]
         self._xp, self._key = xp, key
         self._purpose = Purpose.DOUBLE if double else Purpose.SINGLE
         self._slots = 2 if double else 4

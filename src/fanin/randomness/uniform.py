@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
+from fanin.errors import SchemeError
 from fanin.randomness.arrays import Array, Arrays
 from fanin.randomness.distributions import UniformDistribution
-from fanin.randomness.formats import bounds_inside, single
+from fanin.randomness.formats import bounds_inside, format_of, single
 from fanin.randomness.layout import Quad
 from fanin.randomness.words import signed_double, signed_single
 
@@ -26,9 +27,19 @@ class UniformNumbers:
 
     @classmethod
     def of(cls, distribution: UniformDistribution, dtype: torch.dtype) -> "UniformNumbers":
-        """Constants for a dtype; the bounds are the outermost numbers of the dtype within."""
+        """Constants for a dtype; the bounds are the outermost numbers of the dtype within.
+
+        Raises:
+            SchemeError: a bound exceeds the dtype's largest number.
+        """
+        largest = format_of(dtype).largest
+        if max(-distribution.low, distribution.high) > largest:
+            raise SchemeError(
+                f"{distribution!r} exceeds {dtype}, whose largest number is {largest:g}. "
+                "Give nearer bounds or a wider dtype."
+            )
         # Halved first: high - low may overflow where neither bound does.
-        middle = distribution.low / 2 + distribution.high / 2
+        middle = distribution.low / 2 + distribution.high / 2 + 0.0
         half = distribution.high / 2 - distribution.low / 2
         low, high = bounds_inside(distribution.low, distribution.high, dtype)
         if dtype != torch.float64:
