@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 
@@ -13,7 +13,7 @@ from fanin.randomness.address import Address, Region
 from fanin.randomness.distributions import UniformDistribution
 from fanin.randomness.fill import draw
 from fanin.schemes.checks import check_target, require, require_number
-from fanin.schemes.scheme import Moments, Scheme, combine, overlap
+from fanin.schemes.scheme import Moments, Numbered, Scheme, combine, overlap
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class ChronoBias(Scheme):
 
     longest: float
 
-    numbered = {"chrono_bias": lambda longest: {"longest": longest}}
+    numbered: ClassVar[Numbered] = {"chrono_bias": lambda longest: {"longest": longest}}
 
     def __post_init__(self) -> None:
         require_number(self, "longest")

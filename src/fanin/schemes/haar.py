@@ -20,21 +20,28 @@ _BLOCK = 512
 
 
 def haar(
-    address: Address, first: int, count: int, rows: int, columns: int, dtype: torch.dtype
+    address: Address,
+    first: int,
+    count: int,
+    rows: int,
+    columns: int,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
 ) -> torch.Tensor:
     """Matrices number ``first`` to ``first + count - 1`` of an address, each Haar on its own.
 
     Returns:
-        ``(count, rows, columns)`` on the CPU: columns orthonormal where rows >= columns, else
+        ``(count, rows, columns)`` on the device: columns orthonormal where rows >= columns, else
         rows orthonormal.
     """
     if rows < columns:
-        return haar(address, first, count, columns, rows, dtype).transpose(1, 2)
+        return haar(address, first, count, columns, rows, dtype, device).transpose(1, 2)
     working = torch.float64 if rows * columns <= _SMALL else dtype
     shape = (first + count, rows, columns)
     region = Region(shape, (first, 0, 0), (count, rows, columns))
     # Drawn in the dtype asked for, so that the numbers do not depend on how they are worked on.
-    gaussian = draw(NormalDistribution(0.0, 1.0), address, shape, dtype=dtype, region=region)
+    normal = NormalDistribution(0.0, 1.0)
+    gaussian = draw(normal, address, shape, dtype=dtype, device=device, region=region)
     return q_of_gaussian(gaussian.to(working)).to(dtype)
 
 
@@ -71,7 +78,7 @@ def q_of_gaussian(x: torch.Tensor, block: int = _BLOCK) -> torch.Tensor:
         gram = (v_block.transpose(1, 2) @ v_block).double()
         inverse = gram.triu(1)
         inverse.diagonal(dim1=1, dim2=2).copy_(gram.diagonal(dim1=1, dim2=2) / 2)
-        unit = torch.eye(size, dtype=torch.float64).expand(count, size, size)
+        unit = torch.eye(size, dtype=torch.float64, device=v.device).expand(count, size, size)
         t = torch.linalg.solve_triangular(inverse, unit, upper=True).to(v.dtype)
         # Below and right of the block q holds the later reflections' product; beside it, zeros.
         product = v.new_empty(count, size, columns - start)

@@ -133,23 +133,34 @@ def _construct(name: str, values: Mapping[str, Any]) -> Scheme:
 
 
 def _from_expression(text: str) -> Scheme:
-    """``Normal(std=0.02)`` as text: one call of a scheme class with literals, nothing else."""
-    where = f"scheme {text!r}: write it as Normal(std=0.02), with plain numbers and words"
+    """``Normal(std=0.02)`` as text: calls of scheme classes with literals, and nothing else."""
     try:
-        call = ast.parse(text.strip(), mode="eval").body
+        value = _evaluate(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError) as error:
-        raise SchemeError(f"{where}.") from error
-    if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-        raise SchemeError(f"{where}.")
-    cls = SCHEME_CLASSES.get(call.func.id)
-    if cls is None:
-        raise unknown_name("scheme class", call.func.id, SCHEME_CLASSES, "fanin schemes")
-    try:
-        positional = [ast.literal_eval(argument) for argument in call.args]
-        named = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
-    except ValueError as error:
-        raise SchemeError(f"{where}.") from error
-    fields = list(cls.__dataclass_fields__)  # type: ignore[attr-defined]
-    if len(positional) > len(fields):
-        raise SchemeError(f"{where}: {call.func.id} takes {len(fields)} arguments.")
-    return cls.from_fields({**dict(zip(fields, positional, strict=False)), **named})
+        # A SchemeError is a ValueError that already says what is wrong.
+        if isinstance(error, SchemeError):
+            raise
+        value = None
+    if not isinstance(value, Scheme):
+        raise SchemeError(
+            f"scheme {text!r}: write it as Normal(std=0.02), with plain numbers and words."
+        )
+    return value
+
+
+def _evaluate(node: ast.expr) -> Any:
+    if isinstance(node, (ast.Tuple, ast.List)):
+        return tuple(_evaluate(element) for element in node.elts)
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return ast.literal_eval(node)
+    name = node.func.id
+    if name not in SCHEME_CLASSES:
+        raise unknown_name("scheme class", name, SCHEME_CLASSES, "fanin schemes")
+    fields = list(SCHEME_CLASSES[name].__dataclass_fields__)  # type: ignore[attr-defined]
+    if len(node.args) > len(fields):
+        raise SchemeError(f"{name} takes {len(fields)} arguments: {', '.join(fields) or 'none'}.")
+    values = {
+        field: _evaluate(argument) for field, argument in zip(fields, node.args, strict=False)
+    }
+    values |= {str(keyword.arg): _evaluate(keyword.value) for keyword in node.keywords}
+    return SCHEME_CLASSES[name].from_fields(values)
