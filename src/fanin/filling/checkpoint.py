@@ -96,9 +96,7 @@ def _safetensors(path: Path) -> dict[str, StoredTensor]:
                     tensor: torch.Tensor = opened.get_tensor(name)
                     return tensor
             except (SafetensorError, OSError) as error:
-                raise CheckpointError(
-                    f"{str(path)!r}: {name!r} cannot be read: {error}."
-                ) from error
+                raise CheckpointError(f"{path}: {name!r} cannot be read: {error}.") from error
 
         return read
 
@@ -217,4 +215,4 @@ def _has_tensors(data: Mapping[Any, Any]) -> bool:
 
 
 def _held(tensor: torch.Tensor) -> StoredTensor:
-    return StoredTensor(tuple(tensor.shape), tensor.dtype, lambda: tensor.detach())
+    return StoredTensor(tuple(tensor.shape), tensor.dtype, tensor.detach)

@@ -48,7 +48,8 @@ class Draw:
         """The tensor's elements in row order, in the pieces that a digest is made of."""
         a = self.assignment
         assert a.scheme is not None
-        length, held, count = piece_length(self.dtype), [], 0
+        length, count = piece_length(self.dtype), 0
+        held: list[torch.Tensor] = []
         for region in _slabs(a.shape, length):
             slab = torch.empty(region.size, dtype=self.dtype)
             a.scheme.fill(slab, a.axes, self.address, region)

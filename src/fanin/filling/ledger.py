@@ -113,7 +113,7 @@ class Ledger(Mapping[str, Entry]):
     seed: int
     entries: Mapping[str, Entry] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
-    """What concerns no single tensor: the plan's advice, a prefix taken off a checkpoint's names."""
+    """What concerns no single tensor: the plan's advice, a prefix taken off names."""
 
     def __getitem__(self, name: str) -> Entry:
         return self.entries[name]

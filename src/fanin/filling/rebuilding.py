@@ -46,19 +46,19 @@ def rebuild_meta_buffers(model: nn.Module, transaction: Transaction, seed: int) 
             continue
         fresh = _rebuild(path, module, sorted([*buffers, *constants])[0], seed)
         for local, full in buffers.items():
-            value = fresh._buffers.get(local)
-            _require_same(prefix + local, module._buffers[local], value)
-            assert value is not None
-            transaction.write(full, value)
+            computed = fresh._buffers.get(local)
+            _require_same(prefix + local, module._buffers[local], computed)
+            assert computed is not None
+            transaction.write(full, computed)
             written[full] = f"computed as {kind}'s constructor does"
         if constants:
             transaction.remember(module.__dict__)
             for local in constants:
-                value = vars(fresh).get(local)
-                _require_same(prefix + local, vars(module)[local], value)
+                constant = vars(fresh).get(local)
+                _require_same(prefix + local, vars(module)[local], constant)
                 # A constant that is one of the buffers, as it often is, stays that buffer.
-                own = [b for b, tensor in fresh._buffers.items() if tensor is value]
-                same = transaction.open(prefix + own[0]) if own else value
+                own = [b for b, tensor in fresh._buffers.items() if tensor is constant]
+                same = transaction.open(prefix + own[0]) if own else constant
                 module.__dict__[local] = same
     return written
 

@@ -69,13 +69,13 @@ def _pieces(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
         data = data.to_dense() if data.layout != torch.strided else data.int_repr()
     length = piece_length(data.dtype)
     if data.is_contiguous():
-        for piece in data.view(-1).split(length) if data.numel() else ():
+        for piece in _split(data.view(-1), length) if data.numel() else ():
             yield piece.cpu()
         return
     held: list[torch.Tensor] = []
     count = 0
     row = max(1, data.numel() // max(1, data.shape[0]))
-    for slab in data.split(max(1, length // row)):
+    for slab in _split(data, max(1, length // row)):
         flat = slab.reshape(-1).cpu()
         while count + flat.numel() >= length:
             cut = length - count
@@ -87,8 +87,14 @@ def _pieces(tensor: torch.Tensor) -> Iterator[torch.Tensor]:
         yield torch.cat(held)
 
 
+def _split(tensor: torch.Tensor, length: int) -> Iterator[torch.Tensor]:
+    """Slices of ``length`` along the first axis."""
+    for start in range(0, tensor.shape[0], length):
+        yield tensor[start : start + length]
+
+
 def _hash(piece: torch.Tensor) -> bytes:
-    return blake2b(memoryview(piece.view(torch.uint8).numpy()), digest_size=16).digest()
+    return blake2b(piece.view(torch.uint8).numpy().data, digest_size=16).digest()
 
 
 class _Moments:

@@ -121,7 +121,7 @@ def _write_inverse(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(Address(seed, weight.effective).key() & (2**63 - 1))
         for step in reversed(steps):
-            result = step.right_inverse(result)  # type: ignore[operator]
+            result = step.right_inverse(result)
     parts = [result] if isinstance(result, torch.Tensor) else list(result)
     names = sorted([weight.carrier, *weight.derived])
     if len(parts) != len(names):

@@ -92,7 +92,7 @@ class Transaction:
             new = torch.Tensor._make_subclass(type(live), fresh, live.requires_grad)
             new.__dict__.update(live.__dict__)
             try:
-                torch.utils.swap_tensors(live, new)
+                _swap(live, new)
             except RuntimeError as error:
                 raise PlanError(
                     f"a parameter of shape {tuple(live.shape)} on the meta device cannot be given "
@@ -121,9 +121,13 @@ class Transaction:
         for table, entries in reversed(self._tables):
             yield partial(_put_back_table, table, entries)
         while self._swapped:
-            yield partial(torch.utils.swap_tensors, *self._swapped.pop())
+            yield partial(_swap, *self._swapped.pop())
         for live, copy in self._copies.values():
             yield partial(_put_back, live, copy)
+
+
+def _swap(a: torch.Tensor, b: torch.Tensor) -> None:
+    torch.utils.swap_tensors(a, b)  # type: ignore[no-untyped-call]
 
 
 def _put_back_table(table: dict[str, Any], entries: dict[str, Any]) -> None:

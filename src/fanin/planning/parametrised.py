@@ -105,7 +105,8 @@ def _hooked(path: str, module: nn.Module) -> Iterator[ParametrisedWeight]:
         kind = type(hook).__name__
         attribute = getattr(hook, "name", None)
         if kind == "WeightNorm" and isinstance(attribute, str):
-            carrier, derived = f"{attribute}_v", (_join(path, f"{attribute}_g"),)
+            carrier = f"{attribute}_v"
+            derived: tuple[str, ...] = (_join(path, f"{attribute}_g"),)
             which = Parametrisation.WEIGHT_NORM_HOOK
         elif kind == "SpectralNorm" and isinstance(attribute, str):
             carrier, derived = f"{attribute}_orig", ()

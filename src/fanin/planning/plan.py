@@ -62,7 +62,7 @@ class Assignment:
 
 @dataclass(frozen=True)
 class Plan(Mapping[str, Assignment]):
-    """Parameter name -> Assignment, in the model's order.  Plans are values: edits make new ones."""
+    """Parameter name -> Assignment, in the model's order.  A value: edits make new ones."""
 
     recipe: str
     model_type: str

@@ -43,14 +43,15 @@ def plan(
         model: any module, also on the meta device.
         inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments for
             ``model(...)``; the model is run once on them and handed back as it was.  Optional for
-            recipes that need no graph: ``"torch"``, ``"shipped"``, any scheme, a plan, ``f(module)``.
+            recipes that need no graph: ``"torch"``, ``"shipped"``, any scheme, a plan,
+            ``f(module)``.
         recipe: the name of a recipe (``fanin.RECIPES``) or scheme (``fanin.SCHEMES``, also
             ``"normal_0.01"``), a scheme, a recipe value, a plan, a function ``f(module)`` that
             ``apply`` runs over every module as ``model.apply`` does, or a function whose first
             parameter is named ``graph``: it is given the recorded graph (and the roles, where it
             takes a second argument) and returns parameter name -> scheme, name of one,
             ``Assignment`` or None to leave it, or a whole plan.
-        overrides: ``{"decoder.*.weight": Normal(std=0.02), nn.LayerNorm: "ones", "head": "zeros"}``.
+        overrides: ``{"decoder.*.weight": Normal(std=0.02), nn.LayerNorm: "ones"}``.
             A key is a parameter name or a pattern of names (``fnmatch``), else a module path or
             pattern of paths, or a module type.  Names and patterns of names mean exactly the
             parameters that match.  A module path or type means everything below it that is not a

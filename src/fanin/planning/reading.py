@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 
 from fanin.axes import Axes
 from fanin.errors import PlanError
@@ -108,7 +108,7 @@ def named_tensors_checked(
             f"{type(model).__name__} is not a torch.nn.Module. Give the model itself, "
             "not its class, its weights or a function."
         )
-    lazy = [n for n, p in model.named_parameters() if isinstance(p, UninitializedTensorMixin)]
+    lazy = [n for n, p in model.named_parameters() if is_lazy(p)]
     if lazy:
         raise PlanError(
             f"{lazy[0]!r} belongs to a lazy module that has no shape yet. "
@@ -205,7 +205,7 @@ def _role(
 def _typed_role(
     names: list[str], by_module: Mapping[str, ParameterRole], shape: tuple[int, ...]
 ) -> ParameterRole | None:
-    """What the module types say of a tensor; a table that is a layer's weight too is a tied head."""
+    """What the module types say; a table that is a layer's weight too is a tied head."""
     found = [by_module[name] for name in names if name in by_module]
     found = [r for r in found if r.axes is None or _fits(r.axes, shape)]
     if not found:

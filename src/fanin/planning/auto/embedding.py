@@ -1,5 +1,7 @@
 """Embeddings, tied or not, and position tables."""
 
+import math
+
 from fanin.graph.role import Role
 from fanin.planning.recipe import Decision, leave
 from fanin.planning.subject import Circumstances, Subject
@@ -23,7 +25,7 @@ def embedding(subject: Subject, circumstances: Circumstances) -> Decision:
 
 def _std(subject: Subject) -> float:
     if subject.role.role is Role.TIED_HEAD:
-        return float(subject.shape[-1]) ** -0.5
+        return 1 / math.sqrt(subject.shape[-1])
     return 1.0
 
 
