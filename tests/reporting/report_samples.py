@@ -5,8 +5,12 @@ import random
 
 import numpy as np
 
+from fanin.axes import dense_axes
 from fanin.checking.findings import Diagnosis, Finding, Severity
 from fanin.comparing.study import LayerSnapshot, Study, Trial
+from fanin.filling.ledger import Entry, Ledger, Status
+from fanin.planning.plan import Action, Assignment, Plan
+from fanin.schemes import Kaiming, Normal, Ones, Zeros
 from fanin.signals import Histogram, LayerSignal, Signals
 
 HOSTILE = "<script>alert(1)</script>"
@@ -155,3 +159,95 @@ def a_diagnosis(findings=None, layers=8):
     rows = tuple(a_signal(i, 0.5**i, layers) for i in range(layers))
     signals = Signals("measured", {}, rows, loss=2.31, classes=10, label_entropy=2.3, samples=64)
     return Diagnosis("Sequential", tuple(findings), signals, ("FAN101", "FAN103", "FAN108"))
+
+
+def an_assignment(name, scheme, shape, role, reason="because of its role", **changes):
+    axes = dense_axes(shape)
+    std = None if scheme is None else scheme.expected(shape, axes).std
+    return Assignment(
+        parameter=name,
+        scheme=scheme,
+        axes=changes.pop("axes", axes),
+        role=role,
+        reason=reason,
+        evidence=("addmm_3 multiplies by it", "add_7 joins the stream"),
+        std=std,
+        shape=shape,
+        **changes,
+    )
+
+
+def a_transformer_plan(blocks=12, width=32):
+    """A pre-norm transformer: two branches a block, a tied head."""
+    d, rows = width, []
+    rows.append(an_assignment("wte.weight", Normal(std=0.02), (50, d), "embedding"))
+    rows.append(an_assignment("wpe.weight", Normal(std=0.01), (16, d), "position table"))
+    for block in range(blocks):
+        at = f"h.{block}"
+        deep = Normal(std=0.02 / math.sqrt(2 * blocks))
+        rows += [
+            an_assignment(f"{at}.ln_1.weight", Ones(), (d,), "norm scale"),
+            an_assignment(f"{at}.ln_1.bias", Zeros(), (d,), "norm bias"),
+            an_assignment(f"{at}.attn.qkv.weight", Normal(std=0.02), (3 * d, d), "packed q/k/v"),
+            an_assignment(f"{at}.attn.qkv.bias", Zeros(), (3 * d,), "bias"),
+            an_assignment(f"{at}.attn.proj.weight", deep, (d, d), "attention out"),
+            an_assignment(f"{at}.attn.proj.bias", Zeros(), (d,), "bias"),
+            an_assignment(f"{at}.ln_2.weight", Ones(), (d,), "norm scale"),
+            an_assignment(f"{at}.ln_2.bias", Zeros(), (d,), "norm bias"),
+            an_assignment(f"{at}.mlp.up.weight", Normal(std=0.02), (4 * d, d), "up projection"),
+            an_assignment(f"{at}.mlp.down.weight", deep, (d, 4 * d), "down projection"),
+        ]
+    rows.append(an_assignment("ln_f.weight", Ones(), (d,), "norm scale"))
+    rows.append(
+        an_assignment(
+            "head.weight", None, (50, d), "head", action=Action.TIED, tied_to="wte.weight"
+        )
+    )
+    return Plan("gpt2", "Transformer", {row.parameter: row for row in rows})
+
+
+def a_resnet_plan(stages=2, blocks=3):
+    """Residual blocks of two convolutions, the first of each stage with a shortcut's weights."""
+    rows = [an_assignment("conv1.weight", Kaiming(), (8, 3, 3, 3), "weight")]
+    rows.append(an_assignment("bn1.weight", Ones(), (8,), "norm scale"))
+    for stage in range(1, stages + 1):
+        for block in range(blocks):
+            at, c = f"layer{stage}.{block}", 8 * stage
+            rows += [
+                an_assignment(f"{at}.conv1.weight", Kaiming(), (c, c, 3, 3), "weight"),
+                an_assignment(f"{at}.bn1.weight", Ones(), (c,), "norm scale"),
+                an_assignment(f"{at}.conv2.weight", Kaiming(), (c, c, 3, 3), "residual writer"),
+                an_assignment(f"{at}.bn2.weight", Zeros(), (c,), "norm scale"),
+            ]
+            if block == 0:
+                rows += [
+                    an_assignment(f"{at}.downsample.0.weight", Kaiming(), (c, c, 1, 1), "weight"),
+                    an_assignment(f"{at}.downsample.1.weight", Ones(), (c,), "norm scale"),
+                ]
+    rows.append(an_assignment("fc.weight", Kaiming(), (10, 16), "head"))
+    rows.append(an_assignment("fc.bias", Zeros(), (10,), "bias"))
+    return Plan(
+        "kaiming_normal",
+        "ResNet",
+        {row.parameter: row for row in rows},
+        advice=("Lower the learning rate.",),
+    )
+
+
+def a_ledger():
+    schemes = {"initialised": Normal(std=0.02), "kept": None, "left": None}
+    entries = {
+        f"h.{i}.{name}.weight": Entry(
+            Status(status),
+            schemes[status],
+            "matches a pattern of keep" if status == "kept" else "weight of a layer",
+            0.02 if status == "initialised" else None,
+            1e-4 * i,
+            0.0199 + 1e-4 * i,
+            f"{i:032x}",
+        )
+        for i in range(3)
+        for name, status in (("up", "initialised"), ("down", "kept"))
+    }
+    entries["steps"] = Entry(Status.LEFT, None, "an integer buffer", None, None, None, "0" * 32)
+    return Ledger("gpt2", 7, entries)

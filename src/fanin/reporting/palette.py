@@ -29,8 +29,8 @@ LOOKS: tuple[Look, ...] = (
     Look("#b0458a", "#e48cc4", "dashdot", "triangle-up"),
     Look("#9a6b00", "#e6b422", "longdash", "cross"),
     Look("#2f8fc4", "#8fd3ff", "longdashdot", "x"),
-    Look("#5a5a5a", "#c4c8ce", "5px,2px,2px,2px,2px,2px", "star"),
-    Look("#6a3fb5", "#b79bff", "10px,3px", "hexagon"),
+    Look("#6a3fb5", "#b79bff", "5px,2px,2px,2px,2px,2px", "star"),
+    Look("#5a5a5a", "#c4c8ce", "10px,3px", "hexagon"),
     Look("#a01f2e", "#ff7b86", "2px,4px", "pentagon"),
     Look("#4f7a1a", "#a6d15b", "14px,4px,3px,4px", "triangle-down"),
 )

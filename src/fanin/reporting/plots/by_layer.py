@@ -6,7 +6,15 @@ from statistics import median
 
 from fanin.comparing.study import LayerSnapshot, Study
 from fanin.reporting.numbers import compact, compact_all
-from fanin.reporting.plots.picture import Picture, Trace, axis, band_trace, label, line_trace
+from fanin.reporting.plots.picture import (
+    Picture,
+    Trace,
+    axis,
+    band_trace,
+    label,
+    line_trace,
+    log_axis,
+)
 from fanin.reporting.reading import cases, chosen_model, layers, snapshots
 
 
@@ -94,7 +102,7 @@ def _by_layer(
         traces=tuple(traces),
         layout={
             "xaxis": axis("layer", dtick=max(1, math.ceil(len(names) / 12)), tick0=1),
-            "yaxis": axis(quantity, log=True),
+            "yaxis": log_axis(quantity, traces, "y"),
             "hovermode": "closest",
         },
     )

@@ -7,7 +7,7 @@ from fanin.comparing.study import Study, Trial
 from fanin.errors import unknown_name
 from fanin.reporting.curves import band
 from fanin.reporting.numbers import compact_all
-from fanin.reporting.plots.picture import Picture, Trace, axis, band_trace, line_trace
+from fanin.reporting.plots.picture import Picture, Trace, axis, band_trace, line_trace, log_axis
 from fanin.reporting.plots.training_curves import BAND_CAPTION
 from fanin.reporting.reading import cases, chosen_model
 
@@ -54,7 +54,7 @@ def gradient_norms(
         traces=tuple(traces),
         layout={
             "xaxis": axis("step"),
-            "yaxis": axis("L2 norm of the gradient", log=True),
+            "yaxis": log_axis("L2 norm of the gradient", traces, "y"),
             "hovermode": "x unified",
         },
     )

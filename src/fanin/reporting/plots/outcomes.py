@@ -7,7 +7,7 @@ from fanin.comparing.statistics import Interval
 from fanin.comparing.study import Study
 from fanin.reporting.numbers import compact, compact_all, number
 from fanin.reporting.outcome import Outcome, model_summary, outcomes
-from fanin.reporting.plots.picture import Picture, Trace, axis, label
+from fanin.reporting.plots.picture import Picture, Trace, axis, label, log_axis
 from fanin.reporting.reading import chosen_model
 
 
@@ -37,7 +37,10 @@ def final_losses(
         title="Final training loss",
         caption=caption + _absent([o for o in found if not o.final_losses], "every seed diverged"),
         traces=tuple(traces),
-        layout=_layout("final training loss", log=log, rows=found),
+        layout=_layout(
+            log_axis("final training loss", traces, "x") if log else axis("final training loss"),
+            found,
+        ),
         height=90 + 34 * len(found),
     )
 
@@ -72,7 +75,7 @@ def convergence_speed(
         "Diamond and bar: mean and 95 % interval, where every seed did."
         + _absent(never, "no seed reached it"),
         traces=tuple(traces),
-        layout=_layout(f"steps to {goal}", log=False, rows=found, rangemode="tozero"),
+        layout=_layout(axis(f"steps to {goal}", rangemode="tozero"), found),
         height=90 + 34 * len(found),
     )
 
@@ -125,10 +128,10 @@ def _dots(
     ]
 
 
-def _layout(title: str, *, log: bool, rows: Sequence[Outcome], **more: object) -> dict[str, object]:
+def _layout(values: dict[str, object], rows: Sequence[Outcome]) -> dict[str, object]:
     order = [label(row.recipe) for row in rows]
     return {
-        "xaxis": axis(title, log=log, **more),
+        "xaxis": values,
         # Category axes count upwards; the table beside the figure reads downwards.
         "yaxis": {
             "type": "category",

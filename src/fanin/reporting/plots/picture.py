@@ -4,6 +4,7 @@ Pages put pictures into their JSON and notebooks get them as plotly figures: one
 both, and a page is written without loading plotly.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -115,7 +116,62 @@ def band_trace(
     }
 
 
-def axis(title: str, *, log: bool = False, **more: Any) -> dict[str, Any]:
-    """A plotly axis with a title; a log axis shows powers of ten."""
-    scale: dict[str, Any] = {"type": "log", "exponentformat": "power", "dtick": None} if log else {}
-    return {"title": {"text": title}, "automargin": True, **scale, **more}
+def axis(title: str, **more: Any) -> dict[str, Any]:
+    """A linear plotly axis with a title."""
+    return {"title": {"text": title}, "automargin": True, **more}
+
+
+def log_axis(title: str, traces: Sequence[Trace], letter: str, **more: Any) -> dict[str, Any]:
+    """A logarithmic axis whose ticks are round numbers in the range of the traces.
+
+    plotly's own ticks on a log axis are either powers of ten alone or a crowd of single digits.
+
+    Args:
+        title: of the axis.
+        traces: what is drawn; their ``letter`` values set the range.
+        letter: "x" or "y".
+        more: further settings of the axis.
+    """
+    values = [v for t in traces for v in t[letter] if isinstance(v, float | int) and v > 0]
+    if not values:
+        return axis(title, type="log", **more)
+    ticks = log_ticks(min(values), max(values))
+    return axis(
+        title,
+        type="log",
+        tickmode="array",
+        tickvals=ticks,
+        ticktext=[_tick_text(tick) for tick in ticks],
+        **more,
+    )
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """About four to nine round numbers that cover ``low`` to ``high`` on a log axis.
+
+    Examples:
+        >>> log_ticks(0.03, 2.4)
+        [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0]
+        >>> log_ticks(1e-9, 1.0)
+        [1e-10, 1e-08, 1e-06, 0.0001, 0.01, 1.0]
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    decades = math.log10(high / low)
+    if decades > 3:
+        step = math.ceil((last - first + 1) / 8)
+        return [float(f"1e{n}") for n in range(first - first % step, last + 1, step)]
+    digits = (1, 2, 5) if decades > 1 else (1, 1.5, 2, 3, 4, 5, 7)
+    found = [float(f"{digit}e{n}") for n in range(first - 1, last + 1) for digit in digits]
+    inside = [v for v in found if low <= v <= high]
+    below = [v for v in found if v < low][-1:]
+    above = [v for v in found if v > high][:1]
+    return below + inside + above
+
+
+def _tick_text(tick: float) -> str:
+    if 1e-3 <= tick < 1e5:
+        return f"{tick:g}"
+    exponent = math.floor(math.log10(tick) + 1e-9)
+    digit = tick / 10.0**exponent
+    power = f"10<sup>{exponent}</sup>".replace("-", "−")
+    return power if abs(digit - 1) < 1e-9 else f"{digit:g}·{power}"

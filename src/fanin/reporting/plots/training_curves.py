@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fanin.comparing.study import Study, Trial
 from fanin.reporting.curves import Band, band
 from fanin.reporting.numbers import compact_all
-from fanin.reporting.plots.picture import Picture, Trace, axis, band_trace, line_trace
+from fanin.reporting.plots.picture import Picture, Trace, axis, band_trace, line_trace, log_axis
 from fanin.reporting.reading import Case, cases, chosen_model
 
 BAND_CAPTION = "Line: median over seeds. Band: from the lowest to the highest seed."
@@ -29,7 +29,7 @@ def loss_curves(
         traces=tuple(traces),
         layout={
             "xaxis": axis("step"),
-            "yaxis": axis("training loss", log=positive),
+            "yaxis": log_axis("training loss", traces, "y") if positive else axis("training loss"),
             "hovermode": "x unified",
         },
         height=420,

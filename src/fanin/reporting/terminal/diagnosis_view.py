@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from fanin.checking.findings import Diagnosis
 from fanin.reporting.folded_findings import SEVERITIES, FoldedFinding, fold, verdict
 from fanin.reporting.numbers import number
-from fanin.reporting.terminal.text import SEVERITY_STYLES, safe, show, table
+from fanin.reporting.terminal.text import SEVERITY_STYLES, name_width, safe, show, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -83,7 +83,7 @@ def _layers(diagnosis: Diagnosis) -> "Table":
         ["dead: units that are always 0."] * dead + ["flat: saturated elements."] * saturated
     )
     made.caption_justify = "left"
-    made.columns[0].min_width = min(22, max(len(layer.weight) for layer in shown))
+    made.columns[0].min_width = name_width((layer.weight for layer in shown), most=24)
     skipped = 0
     for place, layer in enumerate(shown):
         near_an_end = min(place, len(shown) - 1 - place) < LAYERS_SHOWN // 2

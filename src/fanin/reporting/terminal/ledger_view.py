@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from fanin.filling.ledger import Ledger
 from fanin.reporting.ledger_rows import LedgerRow, counts, ledger_rows
 from fanin.reporting.numbers import number
-from fanin.reporting.terminal.text import safe, show, table
+from fanin.reporting.terminal.text import name_width, safe, show, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,7 +24,9 @@ def show_ledger(ledger: Ledger, console: "Console | None" = None) -> None:
     from rich.text import Text
 
     rows = table("parameter", "verdict", "std (expected)", "scheme, and why", fixed=("verdict",))
-    for row in ledger_rows(ledger):
+    folded = ledger_rows(ledger)
+    rows.columns[0].min_width = name_width(row.name for row in folded)
+    for row in folded:
         name = safe(row.name)
         if row.count > 1:
             name.append(f" ×{row.count}", style="bold cyan")

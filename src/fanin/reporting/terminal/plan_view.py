@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from fanin.planning.plan import Plan
 from fanin.planning.plan_table import describe_scheme, fold_plan, show_shape, show_std, summary
-from fanin.reporting.terminal.text import safe, show, table
+from fanin.reporting.terminal.text import name_width, safe, show, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,7 +15,9 @@ def show_plan(plan: Plan, console: "Console | None" = None) -> None:
     from rich.text import Text
 
     rows = table("parameter", "shape", "std", "scheme, and why", numbers=("std",))
-    for row in fold_plan(plan):
+    folded = fold_plan(plan)
+    rows.columns[0].min_width = name_width(row.name for row in folded)
+    for row in folded:
         first = row.assignments[0]
         name = safe(row.name)
         if row.count > 1:

@@ -4,6 +4,7 @@ rich reads ``[red]`` in a string as markup, and a terminal reads escape characte
 Everything shown goes through ``safe``, which does neither.
 """
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -64,6 +65,11 @@ def table(*heads: str, numbers: tuple[str, ...] = (), fixed: tuple[str, ...] = (
             overflow="fold",
         )
     return made
+
+
+def name_width(names: Iterable[str], most: int = 32) -> int:
+    """Width for a column of names: the longest one's, up to ``most``; longer names wrap."""
+    return min(most, max((len(name) for name in names), default=0))
 
 
 def _spelling(character: str) -> str:

@@ -1,0 +1,1 @@
+"""The picture of a plan: blocks from input to output, residual branches, repeats folded."""
