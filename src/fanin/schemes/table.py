@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from fanin.errors import SchemeError, unknown_name
@@ -156,11 +157,9 @@ def _evaluate(node: ast.expr) -> Any:
     name = node.func.id
     if name not in SCHEME_CLASSES:
         raise unknown_name("scheme class", name, SCHEME_CLASSES, "fanin schemes")
-    fields = list(SCHEME_CLASSES[name].__dataclass_fields__)  # type: ignore[attr-defined]
-    if len(node.args) > len(fields):
-        raise SchemeError(f"{name} takes {len(fields)} arguments: {', '.join(fields) or 'none'}.")
-    values = {
-        field: _evaluate(argument) for field, argument in zip(fields, node.args, strict=False)
-    }
+    named = [field.name for field in fields(SCHEME_CLASSES[name])]  # type: ignore[arg-type]
+    if len(node.args) > len(named):
+        raise SchemeError(f"{name} takes {len(named)} arguments: {', '.join(named) or 'none'}.")
+    values = {field: _evaluate(argument) for field, argument in zip(named, node.args, strict=False)}
     values |= {str(keyword.arg): _evaluate(keyword.value) for keyword in node.keywords}
     return SCHEME_CLASSES[name].from_fields(values)
