@@ -10,9 +10,9 @@ from fanin.graph.graph import Operation
 from fanin.graph.reading import Reading
 from fanin.graph.regions import Regions
 from fanin.graph.role import Activation
+from fanin.graph.use import Part, Use
 from fanin.graph.uses import attention as attention_operations
 from fanin.graph.uses.contraction import factors
-from fanin.graph.uses.use import Part, Use
 from fanin.graph.vocabulary import (
     COMPARISONS,
     ELEMENTWISE,
@@ -58,6 +58,7 @@ class Flow:
         self.graph = reading.graph
         self.regions = Regions(reading).build()
         self._steps: dict[int, Step] = {}
+        self._bypassed: dict[int, int] = {}
         self._weight_uses = {
             index: [use for use in uses if use.part in (Part.WEIGHT, Part.TABLE)]
             for index, uses in reading.uses_at.items()
@@ -76,6 +77,8 @@ class Flow:
 
     def sources(self, operation: Operation) -> list[int]:
         """The signals that an operation reads, control and weights left out."""
+        if operation.index in self._bypassed:
+            return [self._bypassed[operation.index]]
         regions = self.regions
         found = [
             t
@@ -95,6 +98,11 @@ class Flow:
         if operation.name == "copy_" and len(operation.inputs) > 1:
             found = [t for t in found if t == operation.inputs[1]] or found
         return found
+
+    def bypass(self, operation: Operation, base: int) -> None:
+        """From now on a sum counts as its term ``base`` alone: what an adapter adds is aside."""
+        self._bypassed[operation.index] = base
+        self._steps[operation.index] = Step.SCALE
 
     def made_by(self, tensor: int) -> Operation | None:
         """The operation that made a signal; None for inputs."""

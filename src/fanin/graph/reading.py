@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fanin.axes import Axes
 from fanin.graph.graph import Graph, Operation, Ref, TensorKind
 from fanin.graph.labels import Labels
-from fanin.graph.uses.use import Part, Use
+from fanin.graph.use import Part, Use, axes_in_use
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,9 @@ class Reading:
         output: int = 0,
     ) -> None:
         """Note that an operation uses the parameters in a weight tensor."""
-        value = self.weights.get(tensor) if tensor is not None else None
-        if value is None:
+        if tensor is None or tensor not in self.weights:
             return
+        value = self.weights[tensor]
         for name, labels in value.labels.items():
             if parameter is not None and name != parameter:
                 continue
@@ -114,6 +114,7 @@ class Reading:
                 labels=labels,
                 source=source,
                 result=operation.outputs[output],
+                operand=tensor,
                 axes=axes,
                 offset=value.offset,
                 arithmetic=value.arithmetic,
@@ -145,8 +146,6 @@ class Reading:
         transposed: bool = False,
     ) -> None:
         """Note that a weight is summed over; its lesser companions are magnitudes."""
-        from fanin.graph.uses.use import axes_in_use
-
         value = self.weights[tensor]
         rank = max(_rank(self.graph.parameters[name].shape) for name in value.labels)
         for name, labels in value.labels.items():

@@ -27,6 +27,7 @@ class Role(StrEnum):
     RECURRENT_INPUT = "recurrent input"
     RECURRENT = "recurrent"
     ROUTER = "router"
+    MODULATION = "modulation"  # scales and shifts another stream: adaLN, FiLM
     ADAPTER_DOWN = "adapter down"
     ADAPTER_UP = "adapter up"
     BIAS = "bias"
@@ -66,13 +67,16 @@ class ParameterRole:
         norm_after: a normalisation reads its output before the next weight or add does.
         depth: number of weight layers on the longest path from the inputs, this one included.
         residual_branches: number of residual adds along the model's main stream, when the
-            parameter writes to that stream; 0 otherwise.
+            parameter writes to that stream; 0 otherwise. It says that a weight is a residual
+            writer whatever its role: an attention's output, a gated MLP's down projection.
         kind: the operation that uses it: ``linear``, ``convolution``, ``transposed convolution``,
             ``embedding``, ``lstm``, ``gru``, ``rnn``, ``norm``, ``bias``, ``einsum``, …
         block_names: what the blocks of ``axes.block_sizes`` are: ("q", "k", "v") or
             ("i", "f", "g", "o").
         evidence: plain sentences, naming the operations that show it.
         from_name: the role rests on the parameter's name, not on its use alone.
+        offset: constant added to the parameter before its use: 1.0 for a norm that multiplies by
+            ``1 + weight``, as Gemma's does, whose neutral value is therefore 0.
     """
 
     parameter: str
@@ -87,3 +91,4 @@ class ParameterRole:
     block_names: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
     from_name: bool = False
+    offset: float = 0.0

@@ -2,6 +2,7 @@
 
 from fanin.graph.graph import Graph
 from fanin.graph.reading import Reading
+from fanin.graph.use import Part
 from fanin.graph.uses import (
     arithmetic,
     attention,
@@ -12,7 +13,6 @@ from fanin.graph.uses import (
     normalisation,
     recurrent,
 )
-from fanin.graph.uses.use import Part
 from fanin.graph.vocabulary import MAKERS, word
 
 _BY_NAME = {

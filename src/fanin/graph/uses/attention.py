@@ -3,7 +3,7 @@
 from fanin.graph.graph import Operation
 from fanin.graph.reading import AttentionCore, Reading
 from fanin.graph.structure import tensor_argument
-from fanin.graph.uses.use import Part
+from fanin.graph.use import Part
 from fanin.graph.vocabulary import word
 
 _STEMS = (

@@ -4,7 +4,7 @@ from fanin.graph.graph import Operation
 from fanin.graph.labels import ANONYMOUS, Atom, Labels
 from fanin.graph.reading import Reading, WeightValue
 from fanin.graph.structure import tensor_argument
-from fanin.graph.uses.use import Part
+from fanin.graph.use import Part
 from fanin.graph.vocabulary import ELEMENTWISE, MOVES, word
 
 # Operation -> position of the two factors, and what each dimension of a factor is when that

@@ -3,7 +3,7 @@
 from fanin.graph.graph import Operation
 from fanin.graph.reading import Reading
 from fanin.graph.structure import argument, tensor_argument
-from fanin.graph.uses.use import Part
+from fanin.graph.use import Part
 from fanin.graph.vocabulary import word
 
 NAMES = frozenset(

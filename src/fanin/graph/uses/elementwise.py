@@ -4,7 +4,7 @@ from fanin.axes import Axes
 from fanin.graph.graph import Operation
 from fanin.graph.labels import Labels
 from fanin.graph.reading import Reading
-from fanin.graph.uses.use import Part
+from fanin.graph.use import Part
 from fanin.graph.vocabulary import MERGES, word
 
 _FACTORS = frozenset(("mul", "div", "multiply", "divide", "true_divide", "pow"))

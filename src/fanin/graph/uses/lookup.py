@@ -4,7 +4,7 @@ from fanin.axes import Axes
 from fanin.graph.graph import Operation
 from fanin.graph.reading import Reading, WeightValue
 from fanin.graph.structure import tensor_argument
-from fanin.graph.uses.use import Part
+from fanin.graph.use import Part
 from fanin.graph.vocabulary import word
 
 _TABLES = frozenset(

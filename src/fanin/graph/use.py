@@ -37,6 +37,7 @@ class Use:
         labels: which axes of the parameter the operand's dimensions are.
         source: id of the signal that it meets; None for none.
         result: id of the signal that comes out.
+        operand: id of the tensor, made of the parameter, that the operation reads.
         axes: roles of the parameter's axes in this use; None where they do not show.
         offset: constant that was added to the parameter before (1.0 in Gemma's ``1 + w``).
         arithmetic: names of what was computed with the parameter before.
@@ -49,6 +50,7 @@ class Use:
     labels: Labels
     source: int | None
     result: int
+    operand: int
     axes: Axes | None = None
     offset: float = 0.0
     arithmetic: tuple[str, ...] = ()

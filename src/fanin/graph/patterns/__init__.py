@@ -1,0 +1,1 @@
+"""Arrangements of weights that give them their roles: one file a pattern."""

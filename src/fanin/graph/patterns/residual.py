@@ -1,0 +1,211 @@
+"""Residual branches: sums of a stream and of something computed from that same stream."""
+
+from dataclasses import dataclass, field
+
+from fanin.graph.flow import Flow, Step
+from fanin.graph.graph import Operation
+from fanin.graph.use import Part, Use
+
+_IDENTITY = frozenset((Step.MOVE, Step.SCALE, Step.ADD, Step.POOL))
+_BRANCH_END = frozenset(
+    (
+        Step.MOVE,
+        Step.SCALE,
+        Step.BEND,
+        Step.ADD,
+        Step.NORM,
+        Step.POOL,
+        Step.REDUCE,
+        Step.MULTIPLY,
+        Step.MERGE,
+    )
+)
+_STREAM = frozenset((Step.MOVE, Step.SCALE, Step.BEND, Step.NORM, Step.POOL, Step.MERGE))
+_NEAREST = 48  # how far up its stream a sum looks for the tensor that the branch read
+
+
+@dataclass
+class ResidualAdd:
+    """One sum: the stream that goes on, the branch that joins, the weights that end the branch."""
+
+    operation: Operation
+    stream: int
+    branch: int
+    start: int
+    """The tensor of the stream that the branch was computed from."""
+    writers: list[Use] = field(default_factory=list)
+    shortcut: list[Use] = field(default_factory=list)
+    branches: int = 1
+    """Residual sums on the longest path through this one."""
+
+
+def find_residuals(flow: Flow, ignored: set[str]) -> list[ResidualAdd]:
+    """All residual sums, in order of running, each with the length of its chain.
+
+    Args:
+        flow: the signals.
+        ignored: parameters whose results are summed for another reason (recurrent layers).
+    """
+    found: list[ResidualAdd] = []
+    for operation in flow.graph.operations:
+        terms = _terms(flow, operation)
+        if terms is None:
+            continue
+        if any(use.parameter in ignored for t in terms for use in flow.weights_behind(t)[0]):
+            continue
+        residual = _identity(flow, operation, *terms) or _projected(flow, operation, *terms)
+        if residual is not None:
+            found.append(residual)
+    _count(flow, found)
+    return found
+
+
+def _terms(flow: Flow, operation: Operation) -> tuple[int, int] | None:
+    addend = flow.reading.addends.get(operation.index)
+    if addend is not None and flow.weights_at(operation):
+        return addend, operation.outputs[0]
+    if flow.step(operation) is not Step.ADD:
+        return None
+    sources = flow.sources(operation)
+    if len(sources) == 3 and operation.name.startswith("addcmul"):
+        # self + gate * branch: the gated product is the branch.
+        return sources[0], sources[2]
+    return (sources[0], sources[1]) if len(sources) == 2 else None
+
+
+def _identity(flow: Flow, operation: Operation, left: int, right: int) -> ResidualAdd | None:
+    """The stream passes unchanged, and the branch was computed from it."""
+    best: ResidualAdd | None = None
+    for stream, branch in ((left, right), (right, left)):
+        if branch == operation.outputs[0]:
+            start = _start(flow, stream, flow.weights_at(operation)[0].source or branch, True)
+            writers = flow.weights_at(operation)
+        else:
+            start = _start(flow, stream, branch, False)
+            writers = _writers(flow, branch, start) if start is not None else []
+        if start is None or (best is not None and start <= best.start):
+            continue
+        best = ResidualAdd(operation, stream, branch, start, writers)
+    return best
+
+
+def _start(flow: Flow, stream: int, branch: int, weighted: bool) -> int | None:
+    """The nearest tensor of the stream that the branch depends on through a weight."""
+    met = flow.back(stream, lambda _, step: step in _IDENTITY, limit=_NEAREST)
+    for tensor in sorted({t for t, _ in met}, reverse=True):
+        depends, by_weight = flow.depends_on(branch, tensor)
+        if by_weight or (weighted and depends):
+            return tensor
+    return None
+
+
+def _writers(flow: Flow, branch: int, start: int) -> list[Use]:
+    """The last weights of a branch that its stream has passed; a gate's weights do not count."""
+    front, seen = [branch], set[int]()
+    uses: list[Use] = []
+    while front:
+        tensor = front.pop()
+        maker = flow.made_by(tensor)
+        if tensor in seen or maker is None or tensor == start:
+            continue
+        seen.add(tensor)
+        step = flow.step(maker)
+        if step is Step.WEIGHT:
+            uses.extend(
+                use
+                for use in flow.weights_at(maker)
+                if use.source is not None
+                and use.part is Part.WEIGHT
+                and flow.depends_on(use.source, start)[0]
+            )
+        elif step is Step.MULTIPLY:
+            sources = flow.sources(maker)
+            plain = [t for t in sources if t not in flow.regions.curved]
+            front.extend(plain or sources)
+        elif step in _BRANCH_END:
+            front.extend(flow.sources(maker))
+    return uses
+
+
+def _projected(flow: Flow, operation: Operation, left: int, right: int) -> ResidualAdd | None:
+    """The stream passes through one linear layer (a change of width), the branch through more."""
+    best: ResidualAdd | None = None
+    for stream, branch in ((left, right), (right, left)):
+        if branch == operation.outputs[0] or stream == operation.outputs[0]:
+            continue
+        allowed = (Step.MOVE, Step.SCALE, Step.NORM, Step.POOL)
+        uses, complete = flow.weights_behind(stream, allowed)
+        starts = {use.source for use in uses}
+        if not complete or len(starts) != 1 or (source := starts.pop()) is None:
+            continue
+        start = _start(flow, source, branch, False)
+        if start is None or not _bent_between(flow, branch, start):
+            continue
+        writers = _writers(flow, branch, start)
+        if writers and (best is None or start > best.start):
+            best = ResidualAdd(operation, stream, branch, start, writers, uses)
+    return best
+
+
+def _bent_between(flow: Flow, branch: int, start: int) -> bool:
+    """Whether a branch has two weights with a nonlinearity between, as no adapter has."""
+    last = _writers(flow, branch, start)
+    for use in last:
+        if use.source is None:
+            continue
+        bent = False
+        for _, maker in flow.back(use.source, lambda _, step: step is not Step.WEIGHT, limit=60):
+            if maker is None:
+                continue
+            step = flow.step(maker)
+            bent = bent or step in (Step.BEND, Step.MULTIPLY, Step.ATTENTION, Step.CONTRACT)
+            if step is Step.WEIGHT and flow.depends_on(maker.outputs[0], start)[1] and bent:
+                return True
+    return False
+
+
+def _count(flow: Flow, found: list[ResidualAdd]) -> None:
+    """Chains: a sum follows the sum that its stream comes from."""
+    by_result = {add.operation.outputs[0]: add for add in found}
+    above: dict[int, int] = {}
+    parent: dict[int, ResidualAdd] = {}
+    for add in found:
+        previous = _previous(flow, add, by_result)
+        if previous is not None:
+            parent[add.operation.index] = previous
+        before = above[previous.operation.index] if previous is not None else 0
+        above[add.operation.index] = before + 1
+    below: dict[int, int] = {add.operation.index: 0 for add in found}
+    for add in reversed(found):
+        previous = parent.get(add.operation.index)
+        if previous is not None:
+            index = previous.operation.index
+            below[index] = max(below[index], below[add.operation.index] + 1)
+    for add in found:
+        add.branches = above[add.operation.index] + below[add.operation.index]
+
+
+def _previous(
+    flow: Flow, add: ResidualAdd, by_result: dict[int, ResidualAdd]
+) -> ResidualAdd | None:
+    """The sum from which the stream of this one comes, past norms, pooling and single layers."""
+    tensor, steps = add.stream, 0
+    while steps < 400:
+        steps += 1
+        if tensor in by_result:
+            return by_result[tensor]
+        maker = flow.made_by(tensor)
+        if maker is None:
+            return None
+        step, sources = flow.step(maker), flow.sources(maker)
+        if step is Step.WEIGHT:
+            source = next((u.source for u in flow.weights_at(maker) if u.source is not None), None)
+            if source is None:
+                return None
+            tensor = source
+        elif (step in _STREAM or step is Step.ADD) and sources:
+            # Of several signals the main one is the one made last.
+            tensor = max(sources) if step is Step.ADD else sources[0]
+        else:
+            return None
+    return None

@@ -1,0 +1,191 @@
+"""Roles of the parameters that are summed over against a signal."""
+
+from collections.abc import Sequence
+
+from fanin.axes import Axes
+from fanin.graph.evidence import Facts, at
+from fanin.graph.patterns.channels import Runs, count, partition
+from fanin.graph.patterns.ending import chooses, ends_in_output
+from fanin.graph.patterns.gates import gate_names
+from fanin.graph.role import ParameterRole, Role
+from fanin.graph.use import Part, Use
+
+_Found = tuple[Role, Axes | None, tuple[str, ...], str]
+
+
+def read_weight(facts: Facts, name: str, uses: list[Use]) -> ParameterRole:
+    """Role of a weight from the patterns that it takes part in, most telling first."""
+    weights = [use for use in uses if use.part is Part.WEIGHT]
+    use = next((u for u in weights if u.axes is not None), weights[0])
+    shape = facts.graph.parameters[name].shape
+    axes = _stacked(weights, shape, use.axes)
+    role, axes, blocks, why = _role(facts, name, uses, use, axes)
+    following = facts.flow.after(use.result)
+    evidence = [_summing(use, axes, shape), why]
+    if following.activation is not None and following.activation.name != "linear":
+        evidence.append(f"{following.activation.name}: {following.why} follows")
+    writer = facts.writers.get(name)
+    if writer is not None:
+        evidence.append(
+            f"{at(writer.operation)} adds its result to the stream that the branch read; "
+            f"{writer.branches} residual adds on that path"
+        )
+    shortcut = facts.shortcuts.get(name)
+    if shortcut is not None:
+        evidence.append(f"projects the stream of the residual {at(shortcut.operation)}")
+    return ParameterRole(
+        parameter=name,
+        role=role,
+        axes=axes,
+        activation=following.activation,
+        before=facts.flow.before(use.source),
+        norm_after=following.norm,
+        depth=facts.depths.get(use.result, 0),
+        residual_branches=writer.branches if writer is not None else 0,
+        kind=_kind(facts, name, use),
+        block_names=blocks,
+        evidence=tuple(sentence for sentence in evidence if sentence),
+        offset=use.offset,
+    )
+
+
+def _kind(facts: Facts, name: str, use: Use) -> str:
+    recurrence = facts.recurrence
+    known = recurrence.recurrent.get(name) or recurrence.inputs.get(name)
+    return known[0] if known is not None else use.family
+
+
+def _stacked(uses: list[Use], shape: tuple[int, ...], axes: Axes | None) -> Axes | None:
+    """Axes with blocks where the uses read one parameter slice by slice."""
+    if axes is None or axes.block_sizes or not axes.outputs:
+        return axes
+    axis = axes.outputs[0]
+    runs = {u.labels.indices(axis)[0] for u in uses if u.labels.dims and u.labels.starts}
+    starts = sorted(run for run in runs if run[1] < shape[axis])
+    sizes, _ = partition([("", [run]) for run in starts], shape[axis])
+    return replace_axes(axes, sizes) if sizes else axes
+
+
+def replace_axes(axes: Axes, block_sizes: tuple[int, ...]) -> Axes:
+    """The same axes with blocks."""
+    return Axes(**{**axes.__dict__, "block_sizes": block_sizes})
+
+
+def _role(facts: Facts, name: str, uses: list[Use], use: Use, axes: Axes | None) -> _Found:
+    shape = facts.graph.parameters[name].shape
+    tables = [u for u in uses if u.part is Part.TABLE]
+    if tables:
+        why = f"looked up by {at(tables[0].operation)} and multiplied by {at(use.operation)}"
+        return Role.TIED_HEAD, axes, (), why
+    recurrent = _recurrent(facts, name, axes, shape)
+    if recurrent is not None:
+        return recurrent
+    adapter = facts.adapters.get(name)
+    if adapter is not None:
+        role = Role.ADAPTER_DOWN if adapter[0] == "down" else Role.ADAPTER_UP
+        return role, axes, (), f"low-rank path added by {at(adapter[1])}"
+    attending = _attending(facts, name, axes, shape)
+    if attending is not None:
+        return attending
+    choice = chooses(facts.flow, use.result)
+    if choice is not None:
+        return Role.ROUTER, axes, (), f"{at(choice)} picks by its result"
+    return _of_the_rest(facts, name, use, axes, shape)
+
+
+def _recurrent(facts: Facts, name: str, axes: Axes | None, shape: tuple[int, ...]) -> _Found | None:
+    recurrence = facts.recurrence
+    if name in recurrence.recurrent:
+        role, (kind, operation) = Role.RECURRENT, recurrence.recurrent[name]
+        why = "its own result comes back to it"
+    elif name in recurrence.inputs:
+        role, (kind, operation) = Role.RECURRENT_INPUT, recurrence.inputs[name]
+        why = "its result is added to a recurrent weight's"
+    else:
+        return None
+    where = f" ({at(operation)})" if operation is not None else ""
+    if axes is None or not axes.outputs:
+        return role, axes, (), why + where
+    names = gate_names(facts, name, kind)
+    outputs = shape[axes.outputs[0]]
+    if names and outputs % len(names) == 0 and len(names) > 1:
+        axes = replace_axes(axes, (outputs // len(names),) * len(names))
+    return role, axes, names, why + where
+
+
+def _attending(facts: Facts, name: str, axes: Axes | None, shape: tuple[int, ...]) -> _Found | None:
+    pieces = facts.attention.parts.get(name)
+    if pieces:
+        size = shape[axes.outputs[0]] if axes is not None and axes.outputs else 0
+        letters = list(dict.fromkeys(letter for letter, _, _ in pieces))
+        where = at(pieces[0][2])
+        if len(letters) > 1 and not _same(pieces):
+            named = _filled([(letter, runs) for letter, runs, _ in pieces], size)
+            sizes, names = partition(named, size)
+            if axes is not None and sizes:
+                axes = replace_axes(axes, sizes)
+            return Role.PACKED_QKV, axes, names, f"{', '.join(letters)} of {where} come from it"
+        covered = max((count(runs) for _, runs, _ in pieces), default=0)
+        if covered in (0, size) or not size or axes is None or axes.block_sizes or axes.batch:
+            role = {"q": Role.QUERY, "k": Role.KEY, "v": Role.VALUE}[letters[0]]
+            return role, axes, (), f"{' and '.join(letters)} of {where}"
+    taken = facts.attention.out.get(name)
+    if taken is not None:
+        return Role.ATTENTION_OUT, axes, (), f"reads what {at(taken)} gives"
+    return None
+
+
+def _same(pieces: Sequence[tuple[str, Runs, object]]) -> bool:
+    """Several letters, but all made of the very same outputs: a shared projection."""
+    by_letter: dict[str, Runs] = {}
+    for letter, runs, _ in pieces:
+        by_letter.setdefault(letter, runs)
+    several = list(by_letter.values())
+    return all(runs == several[0] for runs in several)
+
+
+def _filled(pieces: list[tuple[str, Runs]], size: int) -> list[tuple[str, Runs]]:
+    """Pieces with the gaps between them named, as in a matrix that packs q/k/v and an MLP."""
+    at_row, gaps = 0, []
+    for start, length in sorted({run for _, runs in pieces for run in runs}):
+        if start > at_row:
+            gaps.append((at_row, start - at_row))
+        at_row = max(at_row, start + length)
+    if size > at_row:
+        gaps.append((at_row, size - at_row))
+    return [*pieces, ("other", gaps)] if gaps else pieces
+
+
+def _of_the_rest(
+    facts: Facts, name: str, use: Use, axes: Axes | None, shape: tuple[int, ...]
+) -> _Found:
+    gating = facts.gating
+    if name in gating.gates:
+        where = at(gating.gates[name])
+        packed = gating.packed.get(name)
+        if packed and axes is not None and axes.outputs:
+            sizes, names = partition(packed, shape[axes.outputs[0]])
+            if sizes:
+                axes = replace_axes(axes, sizes)
+            return Role.GATE_PROJECTION, axes, names, f"{where} multiplies its parts"
+        return Role.GATE_PROJECTION, axes, (), f"its activated result gates {where}"
+    if name in gating.ups:
+        return Role.UP_PROJECTION, axes, (), f"{at(gating.ups[name])} gates its result"
+    if name in gating.downs:
+        return Role.DOWN_PROJECTION, axes, (), f"reads the product of {at(gating.downs[name])}"
+    if name in gating.modulations:
+        where = at(gating.modulations[name])
+        return Role.MODULATION, axes, (), f"{where} scales a normalised stream by its result"
+    if ends_in_output(facts.flow, use.result):
+        return Role.HEAD, axes, (), "its result goes to the model's output and to no other weight"
+    if name in facts.writers:
+        return Role.RESIDUAL_WRITER, axes, (), ""
+    return Role.WEIGHT, axes, (), ""
+
+
+def _summing(use: Use, axes: Axes | None, shape: tuple[int, ...]) -> str:
+    if axes is None:
+        return f"{at(use.operation)} multiplies by it after {', '.join(use.arithmetic) or 'views'}"
+    summed = [*axes.inputs, *axes.receptive]
+    sizes = "×".join(str(shape[axis]) for axis in summed) or "1"
+    return f"{at(use.operation)} sums over {sizes} along axes {tuple(summed)}"
