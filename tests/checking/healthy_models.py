@@ -439,8 +439,12 @@ def bert():
 
     ids, _ = tokens(16)
     config = BertConfig(
-        vocab_size=211, hidden_size=64, num_hidden_layers=4, num_attention_heads=4,
-        intermediate_size=128, num_labels=3,
+        vocab_size=211,
+        hidden_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=128,
+        num_labels=3,
     )
     return _hf(
         lambda: BertForSequenceClassification(config),
@@ -455,8 +459,12 @@ def llama():
 
     ids, _ = tokens()
     config = LlamaConfig(
-        vocab_size=211, hidden_size=64, intermediate_size=128, num_hidden_layers=4,
-        num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=211,
+        hidden_size=64,
+        intermediate_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
     )
     return _hf(lambda: LlamaForCausalLM(config), input_ids=ids, labels=ids)
 
@@ -465,8 +473,13 @@ def vit_hf():
     from transformers import ViTConfig, ViTForImageClassification
 
     config = ViTConfig(
-        hidden_size=64, num_hidden_layers=4, num_attention_heads=4, intermediate_size=128,
-        image_size=16, patch_size=4, num_labels=10,
+        hidden_size=64,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=128,
+        image_size=16,
+        patch_size=4,
+        num_labels=10,
     )
     x, y = images()
     return _hf(lambda: ViTForImageClassification(config), pixel_values=x, labels=y)
@@ -495,16 +508,44 @@ def t5():
 
     ids, labels = tokens()
     config = T5Config(
-        vocab_size=211, d_model=64, d_kv=16, d_ff=128, num_layers=3, num_heads=4,
+        vocab_size=211,
+        d_model=64,
+        d_kv=16,
+        d_ff=128,
+        num_layers=3,
+        num_heads=4,
         decoder_start_token_id=0,
     )
     return _hf(lambda: T5ForConditionalGeneration(config), input_ids=ids, labels=labels)
 
 
 HEALTHY = [
-    relu_mlp, deep_relu_mlp, tanh_mlp, linear_classifier, two_layer_default, zero_head_mlp,
-    resnet, resnet_zero_gamma, cnn_with_batch_norm, vit, layer_scale_vit, layer_scale_cait, lora,
-    fixup, rezero, dit, lstm, gru_regression, siren, swiglu_prenorm, squeeze_excite, unet,
-    sparse_input, frozen_backbone, autoencoder_binary, untargeted, identity_resnet_mlp,
+    relu_mlp,
+    deep_relu_mlp,
+    tanh_mlp,
+    linear_classifier,
+    two_layer_default,
+    zero_head_mlp,
+    resnet,
+    resnet_zero_gamma,
+    cnn_with_batch_norm,
+    vit,
+    layer_scale_vit,
+    layer_scale_cait,
+    lora,
+    fixup,
+    rezero,
+    dit,
+    lstm,
+    gru_regression,
+    siren,
+    swiglu_prenorm,
+    squeeze_excite,
+    unet,
+    sparse_input,
+    frozen_backbone,
+    autoencoder_binary,
+    untargeted,
+    identity_resnet_mlp,
 ]
 TRANSFORMERS = [gpt2, bert, llama, vit_hf, convnext, resnet_hf, t5]

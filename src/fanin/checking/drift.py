@@ -21,7 +21,7 @@ class Drift:
         end: where it ends.
         before: the quantity at the start.
         after: the quantity at the end; 0 is a drift without bounds.
-        layers: number of layers between, the end included.
+        way: what lies between, in words: "9 layers" of a plain net, "9 blocks" of another.
         chance: nats by which the logarithm of an RMS may wander at this width: 3 standard
             deviations.
         shrinkage: nats by which it falls on average at this width.
@@ -31,7 +31,7 @@ class Drift:
     end: Point
     before: float
     after: float
-    layers: int
+    way: str
     chance: float
     shrinkage: float
 
@@ -82,7 +82,14 @@ def activation_drifts(stream: Stream) -> Iterator[Drift]:
         assert end.signal.rms is not None
         between = [p.layer for p in tail[1 : index + 1] if p.layer is not None]
         spread, fall = chance_of_width(between)
-        yield Drift(start, end, before, end.signal.rms, len(between), spread, fall)
+        way = _way(tail[1 : index + 1])
+        yield Drift(start, end, before, end.signal.rms, way, spread, fall)
+
+
+def _way(points: Sequence[Point]) -> str:
+    plain = all(p.layer is not None or p.is_norm for p in points)
+    count = sum(p.layer is not None for p in points) if plain else len(points)
+    return f"{count} {'layer' if plain else 'block'}{'' if count == 1 else 's'}"
 
 
 def reference_rms(point: Point) -> float | None:
@@ -98,23 +105,25 @@ def gradient_drift(stream: Stream) -> Drift | None:
 
     Gradients are compared as Frobenius norms, which convolutions with strides and layers that
     change the width preserve when they preserve the signal's RMS. Ahead of a norm a gradient is
-    inverse to the scale that the norm forgets, so that there the product with that scale counts.
+    inverse to the scale that the norm forgets, so that there the product with that scale counts,
+    taken vector by vector (a learned token may be far smaller than the patches beside it).
     """
-    points = [p for p in stream.points if p.signal.gradient_rms and p.signal.rms]
+    points = [p for p in stream.points if p.signal.gradient_rms and p.signal.sensitivity]
     between = [p.layer for p in points[1:] if p.layer is not None]
-    if len(points) < 2 or not between:
+    if len(points) < 2:
         return None
     tail = {id(p) for p in stream.tail}
     scale = reference_rms(stream.tail[0]) if stream.tail else None
 
     def size(point: Point) -> float:
-        assert point.signal.gradient_rms is not None
-        assert point.signal.rms is not None
-        factor = scale if scale and id(point) in tail else point.signal.rms
-        return point.signal.gradient_rms * math.sqrt(math.prod(point.signal.shape)) * factor
+        if scale and id(point) in tail:
+            assert point.signal.gradient_rms is not None
+            return point.signal.gradient_rms * math.sqrt(math.prod(point.signal.shape)) * scale
+        assert point.signal.sensitivity is not None
+        return point.signal.sensitivity
 
     spread, fall = chance_of_width(between)
     # The gradient runs from the last point to the first.
     return Drift(
-        points[-1], points[0], size(points[-1]), size(points[0]), len(between), spread, fall
+        points[-1], points[0], size(points[-1]), size(points[0]), _way(points[1:]), spread, fall
     )

@@ -11,7 +11,10 @@ _ROUNDING = 1e-3
 # Gradients that small beside the model's largest are rounding errors of an exact zero.
 _NOISE = 1e-6
 # What may stand between a layer's units and the layer that weighs them.
-_PASSES = frozenset({"view", "_unsafe_view", "native_dropout", "alias", "clone", "_to_copy"})
+_PASSES = frozenset(
+    {"view", "_unsafe_view", "native_dropout", "alias", "clone", "_to_copy", "mean"}
+    | {"max_pool2d_with_indices", "max_pool1d", "avg_pool2d", "_adaptive_avg_pool2d"}
+)
 
 
 def unit_rows(tensor: torch.Tensor, axes: Axes) -> torch.Tensor:

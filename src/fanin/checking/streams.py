@@ -12,10 +12,12 @@ from functools import cached_property
 
 from fanin.checking.norms import norm_outputs
 from fanin.graph.graph import Graph
+from fanin.measuring.layers import uses_weight
 from fanin.signals import LayerSignal, Signals, TensorSignal
 
 _SOURCE = -1
 _ADDS = frozenset({"add", "add_"})
+_VIEWS = frozenset({"view", "_unsafe_view", "transpose", "permute", "unsqueeze", "_to_copy"})
 RECURRENT = frozenset({"lstm", "gru", "rnn"})
 
 
@@ -43,7 +45,9 @@ class Point:
     @property
     def where(self) -> str:
         """Path for a finding: the layer's weight, else the module that made the tensor."""
-        return self.layer.weight if self.layer else self.signal.module
+        if self.layer is not None:
+            return self.layer.weight
+        return self.signal.module or f"{self.signal.operation} in forward"
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,15 @@ class Stream:
     Args:
         points: in order of running. The last layer's own output is not among them: the scale of
             the model's output is its author's to choose.
-        head: the last layer, if the stream ends in one.
+        head: name of the last layer's weight, a tied embedding's among them; empty for none.
         input: signal of the input, None for integers.
+        read_raw: the first layer reads the input itself, only its shape changed.
     """
 
     points: tuple[Point, ...]
-    head: LayerSignal | None
+    head: str
     input: TensorSignal | None
+    read_raw: bool = False
 
     @cached_property
     def layers(self) -> tuple[LayerSignal, ...]:
@@ -84,26 +90,69 @@ def read_streams(graph: Graph, signals: Signals) -> tuple[Stream, ...]:
     streams: list[Stream] = []
     for root in graph.inputs:
         chain = _dominators(graph, signals, root)
-        points = _points(graph, signals, chain, layers, norms)
-        last = max((i for i, p in enumerate(points) if p.layer is not None), default=None)
-        if last is None:
-            continue
-        stream = Stream(tuple(points[:last]), points[last].layer, signals.tensors.get(root))
+        # The last layer may be a tied embedding, whose row in the table stands at its first use.
+        last = max((i for i, value in enumerate(chain) if _makes_layer(graph, value)), default=0)
+        first = _behind_learned_tokens(graph, chain[:last])
+        points = _points(graph, signals, chain, range(first, last), layers, norms)
+        head = head_weight(graph, chain[last]) if chain else ""
+        stream = Stream(tuple(points), head, signals.tensors.get(root), _read_raw(graph, root))
         if stream.points and not any(stream.points == other.points for other in streams):
             streams.append(stream)
     return tuple(streams)
+
+
+def _read_raw(graph: Graph, root: int) -> bool:
+    """Whether a layer reads the input itself, views aside."""
+    return any(
+        uses_weight(graph, reader)
+        or (reader.name in _VIEWS and bool(reader.outputs) and _read_raw(graph, reader.outputs[0]))
+        for reader in graph.consumers.get(root, ())
+    )
+
+
+def _behind_learned_tokens(graph: Graph, chain: Sequence[int]) -> int:
+    """Where learned tokens have joined the data.
+
+    A classifier that reads a learned token sees the data only through attention, whose branches
+    may start as small as their author likes (LayerScale at 1e-6). Ahead of the concatenation
+    gradients are those of that token's attention, behind it those of the stream.
+    """
+    first = 0
+    for index, value in enumerate(chain):
+        maker = graph.producer.get(value)
+        if maker is None or maker.name != "cat":
+            continue
+        if any(graph.tensors[v].of_parameters for v in maker.inputs):
+            first = index
+    return first
+
+
+def head_weight(graph: Graph, value: int) -> str:
+    """Name of the weight that the operation behind a value multiplies by; empty for none."""
+    maker = graph.producer.get(value)
+    if maker is None or not uses_weight(graph, maker):
+        return ""
+    names = [name for v in maker.inputs for name in graph.tensors[v].of_parameters]
+    return next((n for n in names if len(graph.parameters[n].shape) > 1), "")
+
+
+def _makes_layer(graph: Graph, value: int) -> bool:
+    maker = graph.producer.get(value)
+    return maker is not None and uses_weight(graph, maker)
 
 
 def _points(
     graph: Graph,
     signals: Signals,
     chain: Sequence[int],
+    within: range,
     layers: Mapping[int, LayerSignal],
     norms: Mapping[int, float],
 ) -> list[Point]:
     last_norm = max((i for i, value in enumerate(chain) if value in norms), default=-1)
     points = []
-    for index, value in enumerate(chain):
+    for index in within:
+        value = chain[index]
         signal, layer = signals.tensors.get(value), layers.get(value)
         if signal is None:
             continue

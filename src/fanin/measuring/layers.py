@@ -75,10 +75,8 @@ def weight_uses(graph: Graph) -> Iterator[WeightUse]:
     """The first use of every weight of two or more dimensions, in order of running."""
     seen: set[str] = set()
     for operation in graph.operations:
-        if operation.name not in _KINDS or not operation.outputs:
+        if not uses_weight(graph, operation):
             continue
-        if all(_is_weight(graph, value) for value in operation.inputs):
-            continue  # arithmetic on weights alone: a low-rank product, a parametrisation
         for value in operation.inputs:
             name = _main_parameter(graph, value)
             if name is None or name in seen:
@@ -87,6 +85,15 @@ def weight_uses(graph: Graph) -> Iterator[WeightUse]:
             output = _finished(graph, operation.outputs[0])
             activation, activated = _activation(graph, output)
             yield WeightUse(name, operation, output, activation, activated)
+
+
+def uses_weight(graph: Graph, operation: Operation) -> bool:
+    """Whether the operation multiplies data by a weight (or looks rows of it up)."""
+    if operation.name not in _KINDS or not operation.outputs:
+        return False
+    weights = [_is_weight(graph, value) for value in operation.inputs]
+    # All weights: arithmetic on weights alone, such as a low-rank product or a parametrisation.
+    return any(weights) and not all(weights)
 
 
 def layer_rows(

@@ -113,6 +113,14 @@ def mean_cosine_of_positions(tensor: torch.Tensor) -> float | None:
     return float(((total - positions) / (positions * (positions - 1))).mean())
 
 
+def vectors_of(tensor: torch.Tensor) -> torch.Tensor:
+    """The vectors that a norm would treat alike: rows along the last axis, or whole images."""
+    values = widened(tensor)
+    if values.dim() >= 4:
+        return values.flatten(1)
+    return values.reshape(-1, values.shape[-1]) if values.dim() else values.reshape(1, 1)
+
+
 def widened(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor itself, or its float32 values when it is of a narrower dtype."""
     detached = tensor.detach()

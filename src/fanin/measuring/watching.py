@@ -1,5 +1,6 @@
 """Read the signals of every tensor while the model runs, and of its gradient while it returns."""
 
+import math
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,7 @@ from fanin.measuring.statistics import (
     mean_cosine_of_positions,
     moments,
     root_mean_square,
+    vectors_of,
 )
 from fanin.signals import AttentionSignal, Histogram, TensorSignal
 
@@ -66,6 +68,7 @@ class Watcher:
         self._histograms = histograms
         self._recorder: Recorder | None = None
         self._weights: set[int] = set()
+        self._lengths: dict[int, torch.Tensor] = {}
         self._channel_axis: dict[int, int] = {}
         self._pending: list[tuple[int, torch.Tensor]] = []
         self._alive: dict[int, weakref.ref[torch.Tensor]] = {}
@@ -112,6 +115,7 @@ class Watcher:
         self._watched.clear()
         self._alive.clear()
         self._pending.clear()
+        self._lengths.clear()
 
     def _hook(self, slots: Mapping[int, Sequence[int]]) -> Any:
         def read(gradients: tuple[torch.Tensor | None, ...]) -> None:
@@ -125,13 +129,22 @@ class Watcher:
         with torch.no_grad():
             # An undefined gradient is a zero that autograd saved itself the trouble of writing.
             rms, finite = (0.0, True) if gradient is None else root_mean_square(gradient)
+            rows = None if gradient is None else vectors_of(gradient)
+            sizes = None if rows is None else torch.linalg.vector_norm(rows, dim=1)
             shown = None
             if self._histograms and gradient is not None:
                 shown = histogram(gradient)
         for value in values:
             signal = self.read.tensors.get(value)
             if signal is not None:
-                self.read.tensors[value] = replace(signal, gradient_rms=rms, gradient_finite=finite)
+                lengths = self._lengths.get(value)
+                sensitivity = None
+                if finite and sizes is not None and lengths is not None:
+                    # In double precision: an exploded value times a vanished gradient.
+                    sensitivity = float(torch.linalg.vector_norm(lengths * sizes.double()))
+                self.read.tensors[value] = replace(
+                    signal, gradient_rms=rms, gradient_finite=finite, sensitivity=sensitivity
+                )
             if shown is not None:
                 self.read.gradient_histograms[value] = shown
 
@@ -148,6 +161,7 @@ class Watcher:
                 module=operation.module,
                 shape=shape,
                 gradient_rms=None,
+                sensitivity=None,
             )
         else:
             found = moments(tensor)
@@ -168,6 +182,10 @@ class Watcher:
             correlation=self._sample_correlation(tensor, signal.finite),
             token_correlation=self._token_correlation(tensor, signal.finite),
         )
+        if signal.finite:
+            rows = vectors_of(tensor)
+            root_mean_squares = torch.linalg.vector_norm(rows, dim=1) / math.sqrt(rows.shape[1])
+            self._lengths[value] = root_mean_squares.double()
         self._read_activation(operation, value, tensor, axis)
         if self._histograms:
             shown = histogram(tensor)

@@ -58,7 +58,7 @@ class ExplodingActivations(Rule):
             yield self.finding(
                 Severity.ERROR if drift.above(ERROR_DRIFT) else Severity.WARNING,
                 drift.end.where,
-                f"the RMS of the signal grows {drift.ratio:.3g}-fold over {drift.layers} layers, "
+                f"the RMS of the signal grows {drift.ratio:.3g}-fold over {drift.way}, "
                 f"from {drift.before:.3g} at {drift.start.where!r} to {drift.after:.3g} at "
                 f"{drift.end.where!r}.",
                 measured={"rms": drift.after, "rms_at_start": drift.before, "ratio": drift.ratio},

@@ -57,8 +57,8 @@ class ExplodingGradients(Rule):
                 Severity.ERROR if drift.above(ERROR_DRIFT) else Severity.WARNING,
                 drift.end.where,
                 f"the gradient grows {drift.ratio:.3g}-fold on its way back over "
-                f"{drift.layers} layers, from {drift.start.where!r} to {drift.end.where!r}.",
-                measured={"ratio": drift.ratio, "layers": float(drift.layers)},
+                f"{drift.way}, from {drift.start.where!r} to {drift.end.where!r}.",
+                measured={"ratio": drift.ratio},
                 expected=f"first over last between 1/{WARN_DRIFT:g} and {WARN_DRIFT:g}",
                 fix="fanin.initialize(model, inputs) chooses weights that pass gradients on, or "
                 "says that this depth needs a norm or a skip.",

@@ -67,8 +67,8 @@ class IdenticalLayers(Rule):
             yield self.finding(
                 Severity.WARNING,
                 path,
-                f"{len(copies)} of {len(layers)} layers in {path!r} hold the same weights "
-                f"({shown}) without sharing them.",
+                f"{len(copies)} of {len(layers)} layers in {path or 'the model'} hold the same "
+                f"weights ({shown}) without sharing them.",
                 measured={"identical": float(len(copies)), "layers": float(len(layers))},
                 expected="a draw of its own for every layer",
                 fix="fanin.initialize(model, inputs) draws every layer by itself.",

@@ -54,11 +54,10 @@ class LogitsTooLarge(Rule):
         # The std over C classes is itself known to about 1/√(2C); samples of one batch share it.
         if std <= _WARN * (1 + 3 / math.sqrt(2 * classes)):
             return
-        streams = case.streams
-        head = next((s.head for s in streams if s.head is not None), None)
+        head = next((stream.head for stream in case.streams if stream.head), "")
         yield self.finding(
             Severity.ERROR if std > _ERROR else Severity.WARNING,
-            head.weight if head is not None else "",
+            head,
             f"the logits have a std of {std:.3g} over the {classes} classes.",
             measured={"std": std},
             expected=f"at most {_WARN:g}",

@@ -52,9 +52,9 @@ class UnnormalisedInput(Rule):
 
     def _look(self, stream: Stream) -> Iterator[Finding]:
         signal = stream.input
-        if signal is None or signal.rms is None or not signal.rms or stream.points[0].is_norm:
+        if signal is None or not signal.rms or not stream.read_raw:
             return
-        if (signal.zero_share or 0.0) > _SPARSE or stream.points[0].layer is None:
+        if (signal.zero_share or 0.0) > _SPARSE:
             return
         mean, std = signal.mean or 0.0, signal.std or 0.0
         off_scale = not _SMALL <= signal.rms <= _LARGE

@@ -74,7 +74,7 @@ class VanishingActivations(Rule):
         return self.finding(
             Severity.ERROR if error else Severity.WARNING,
             drift.end.where,
-            f"the RMS of the signal falls {fall} over {drift.layers} layers, from "
+            f"the RMS of the signal falls {fall} over {drift.way}, from "
             f"{drift.before:.3g} at {drift.start.where!r} to {drift.after:.3g} at "
             f"{drift.end.where!r}.",
             measured={"rms": drift.after, "rms_at_start": drift.before, "ratio": drift.ratio},
