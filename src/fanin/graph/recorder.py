@@ -67,6 +67,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._contexts = ExitStack()
         self.input_tensors: list[tuple[int, torch.Tensor]] = []
         """Ids and tensors of the inputs, in order."""
+        self.constant_tensors: list[tuple[int, torch.Tensor]] = []
+        """Ids and tensors of the constants that operations read, in order."""
         parameters, buffers = named_tensors(model)
         self._parameters: Mapping[str, ParameterInfo] = parameters.infos
         self._buffers: Mapping[str, ParameterInfo] = buffers.infos
@@ -243,8 +245,9 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Id of the value that ``tensor`` holds, made now where it has none."""
         found = self._identity.find(tensor)
         if found is None:
-            self._kept_alive.append(tensor)
-            return self._new_value(tensor, TensorKind.CONSTANT)
+            value = self._new_value(tensor, TensorKind.CONSTANT)
+            self.constant_tensors.append((value, tensor))  # which also keeps them alive
+            return value
         if found.detached and not found.writes_since:
             return self._derive("detach", tensor, (Ref(found.value),))
         if found.writes_since:

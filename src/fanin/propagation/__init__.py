@@ -1,1 +1,5 @@
 """Moments forward and backward through the operations of a graph, without data or weights."""
+
+from fanin.propagation.predict import predict
+
+__all__ = ["predict"]

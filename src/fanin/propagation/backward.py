@@ -1,0 +1,130 @@
+"""The backward walk: second moments of the loss's gradient, from the outputs to the inputs.
+
+The gradient of a tensor is kept as a sum over *sources*: gradients whose signs have nothing to do
+with each other.  What reaches a tensor from one source by several ways (directly and through
+x·σ(x), or through a view) adds up coherently; what comes from different sources adds in squares.
+"""
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fanin.graph.graph import Graph, Operation
+from fanin.propagation.call import Call, CallParts
+from fanin.propagation.families.pointwise import pointwise_backward
+from fanin.propagation.quadrature import Array, pair_moments
+from fanin.propagation.registry import Pass, backward_rule, forward_rule
+from fanin.propagation.sampling import sample_backward
+from fanin.propagation.state import State
+
+MOST_SOURCES = 32
+"""More sources than this are joined into one: long residual streams collect one per branch."""
+
+
+@dataclass
+class _Component:
+    pairs: Array
+    slope: float | Array = 1.0
+
+
+Gradient = dict[Hashable, _Component]
+
+
+def total_pairs(gradient: Gradient, state: State) -> Array:
+    """Pair moments of a tensor's gradient, all sources together."""
+    total = np.zeros_like(state.pairs)
+    for component in gradient.values():
+        if isinstance(component.slope, float):
+            total = total + component.pairs * component.slope**2
+        else:
+            total = total + component.pairs * pair_moments(
+                component.slope, state.base.correlations
+            )
+    return total
+
+
+def walk_backward(
+    graph: Graph, states: Mapping[int, State], seeds: Mapping[int, Array], parts: CallParts
+) -> dict[int, Array]:
+    """Pair moments of the gradient of every tensor that the seeds depend on.
+
+    Args:
+        graph: what ran.
+        states: of every tensor, from the forward walk.
+        seeds: pair moments of the loss's gradient with respect to some tensors.
+        parts: what forward rules left.
+    """
+    gradients: dict[int, Gradient] = {
+        tensor: {("seed", tensor): _Component(pairs)} for tensor, pairs in seeds.items()
+    }
+    for operation in reversed(graph.operations):
+        if any(out in gradients for out in operation.outputs):
+            _step(Call(graph, operation, states, parts), gradients)
+    return {t: total_pairs(g, states[t]) for t, g in gradients.items() if t in states}
+
+
+def _step(call: Call, gradients: dict[int, Gradient]) -> None:
+    operation, states = call.operation, call.states
+    rule = backward_rule(call.name)
+    outs = [k for k, out in enumerate(operation.outputs) if out in gradients and out in states]
+    for k in outs:
+        if len(gradients[operation.outputs[k]]) > MOST_SOURCES:
+            _join(operation, k, gradients, states)
+    passes: list[Pass] | None
+    if rule is not None:
+        passes = list(rule(call))
+    elif forward_rule(call.name) is None:
+        passes = pointwise_backward(call)
+    else:
+        passes = None
+    if passes is None:
+        totals = {
+            k: total_pairs(gradients[operation.outputs[k]], states[operation.outputs[k]])
+            for k in outs
+        }
+        passes = sample_backward(call, totals)
+    for number, way in enumerate(passes):
+        if way.output in outs and _is_float(call, way.tensor) and way.tensor in states:
+            _send(call, way, number, gradients)
+
+
+def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) -> None:
+    out = call.operation.outputs[way.output]
+    state, target = call.states[out], call.states[way.tensor]
+    coherent = way.slope is not None
+    shared = state.base.key == target.base.key
+    arriving: Gradient = {}
+    if coherent and (
+        shared or all(isinstance(c.slope, float) for c in gradients[out].values())
+    ) and (shared or isinstance(way.slope, float)):
+        for source, component in gradients[out].items():
+            slope = component.slope * way.slope  # type: ignore[operator]
+            arriving[source] = _Component(way.move(component.pairs), slope)
+    else:
+        pairs = way.move(total_pairs(gradients[out], state))
+        if isinstance(way.slope, float):
+            pairs = pairs * way.slope**2
+        # A coherent way keeps one source for all inputs, so that their sum stays coherent.
+        source = (call.operation.index, way.output, "all" if coherent else number)
+        arriving[source] = _Component(pairs)
+    held = gradients.setdefault(way.tensor, {})
+    for source, component in arriving.items():
+        if source in held and held[source].pairs.shape == component.pairs.shape:
+            held[source].slope = held[source].slope + component.slope
+        elif source in held:
+            held[source, number] = component
+        else:
+            held[source] = component
+
+
+def _join(
+    operation: Operation, k: int, gradients: dict[int, Gradient], states: Mapping[int, State]
+) -> None:
+    out = operation.outputs[k]
+    pairs = total_pairs(gradients[out], states[out])
+    gradients[out] = {("joined", out): _Component(pairs)}
+
+
+def _is_float(call: Call, tensor: int) -> bool:
+    return call.kind(tensor).startswith(("float", "bfloat"))

@@ -1,0 +1,138 @@
+"""One recorded operation with the states of its arguments, as the rules see it."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from fanin.graph.graph import Graph, Operation, Ref
+from fanin.propagation.state import State, constant
+
+
+def functional_name(name: str) -> str:
+    """``add_`` -> ``add``: the operation that writes elsewhere and computes the same."""
+    return name[:-1] if name.endswith("_") and not name.endswith("__") else name
+
+
+@lru_cache(maxsize=4096)
+def resolve(name: str, overload: str) -> Any | None:
+    """The recorded operation as a callable that does not write in place; None if unknown."""
+    for candidate in (functional_name(name), name):
+        packet = getattr(torch.ops.aten, candidate, None) or _elsewhere(candidate)
+        if packet is None:
+            continue
+        found = getattr(packet, overload or "default", None)
+        if found is not None:
+            return found
+    return None
+
+
+def _elsewhere(name: str) -> Any | None:
+    """An operation of another namespace: torchvision's, or one that the user registered."""
+    for full in torch._C._dispatch_get_all_op_names():
+        namespace, _, rest = full.partition("::")
+        if rest.split(".")[0] == name and namespace != "aten":
+            return getattr(getattr(torch.ops, namespace), name, None)
+    return None
+
+
+class Call:
+    """An operation, its arguments, and what is known of every tensor that it reads and makes."""
+
+    def __init__(
+        self, graph: Graph, operation: Operation, states: Mapping[int, State], parts: "CallParts"
+    ) -> None:
+        self.graph = graph
+        self.operation = operation
+        self.states = states
+        self.parts = parts
+        self.name = functional_name(operation.name)
+
+    def raw(self, position: int, name: str = "", default: Any = None) -> Any:
+        """An argument as recorded, by position or by name."""
+        args = self.operation.args
+        if position < len(args):
+            return args[position]
+        return self.operation.kwargs.get(name, default)
+
+    def tensor(self, position: int, name: str = "") -> int | None:
+        """Id of a tensor argument; None where the argument is no tensor."""
+        value = self.raw(position, name)
+        return value.tensor if isinstance(value, Ref) else None
+
+    def state(self, position: int, name: str = "") -> State:
+        """State of a tensor argument, or of a number given in its place."""
+        value = self.raw(position, name)
+        if isinstance(value, Ref):
+            return self.states[value.tensor]
+        return constant((), float(value))
+
+    def optional(self, position: int, name: str = "") -> State | None:
+        """State of a tensor argument that may be missing."""
+        value = self.raw(position, name)
+        return self.states[value.tensor] if isinstance(value, Ref) else None
+
+    def tensors(self, position: int) -> list[int]:
+        """Ids of an argument that is a list of tensors."""
+        return [ref.tensor for ref in self.raw(position) if isinstance(ref, Ref)]
+
+    def shape(self, output: int = 0) -> tuple[int, ...]:
+        """Shape of an output."""
+        return self.graph.tensors[self.operation.outputs[output]].shape
+
+    def made(self, output: int = 0) -> State:
+        """State of an output, once the forward walk has passed."""
+        return self.states[self.operation.outputs[output]]
+
+    def kind(self, tensor: int) -> str:
+        """Dtype of a tensor."""
+        return self.graph.tensors[tensor].dtype
+
+    def module_setting(self, name: str, default: Any = None) -> Any:
+        """A plain setting of the module in which the operation ran."""
+        module = self.graph.modules.get(self.operation.module)
+        return default if module is None else module.settings.get(name, default)
+
+
+class CallParts:
+    """What rules leave for the backward walk, by operation: masks drawn, shares counted."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[int, str], Any] = {}
+        self.notes: dict[str, None] = {}
+
+    def keep(self, operation: Operation, name: str, value: Any) -> None:
+        """Hold a value of the forward rule for the backward rule."""
+        self._kept[operation.index, name] = value
+
+    def kept(self, operation: Operation, name: str) -> Any:
+        """A value held before."""
+        return self._kept.get((operation.index, name))
+
+    def note(self, text: str) -> None:
+        """Something that the reader of the prediction must know; said once."""
+        self.notes.setdefault(text)
+
+
+def rebuilt_arguments(
+    operation: Operation, tensors: Mapping[int, torch.Tensor], device: str = "cpu"
+) -> tuple[list[Any], dict[str, Any]]:
+    """The recorded arguments with real tensors, dtypes and devices in their places.
+
+    An argument that was on meta or on an accelerator is asked for on ``device`` instead.
+    """
+
+    def real(value: Any, key: str = "") -> Any:
+        if isinstance(value, Ref):
+            return tensors[value.tensor]
+        if isinstance(value, tuple):
+            return [real(item) for item in value]
+        if key == "device" and value is not None:
+            return torch.device(device)
+        if isinstance(value, str) and value.startswith("torch."):
+            return getattr(torch, value.removeprefix("torch."))
+        return value
+
+    kwargs = {key: real(value, key) for key, value in operation.kwargs.items()}
+    return [real(value) for value in operation.args], kwargs

@@ -1,0 +1,266 @@
+"""Covariance of two tensors that share ancestors, by going back through what made them.
+
+The residual stream and the end of its branch are uncorrelated when the branch ends in a fresh
+zero-mean matrix that the stream has not met; that is nearly always so, and the first thing
+asked.  Where it is not (one matrix used twice, x plus a norm or an average of x, two sums with a
+common term), the later of the two is taken apart by the operation that made it.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from fanin.graph.graph import Graph, Operation, Ref
+from fanin.propagation.algebra import aligned
+from fanin.propagation.call import Call, functional_name
+from fanin.propagation.layout import broadcast_axes, fit, fit_flat
+from fanin.propagation.quadrature import NODES, Array, expectation
+
+DEEPEST = 400
+"""Steps back before two tensors are taken for unrelated."""
+
+_COPIES = {"clone", "detach", "alias", "contiguous", "_to_copy", "dropout_identity"}
+_NORMS = {"native_layer_norm", "native_batch_norm", "native_group_norm", "cudnn_batch_norm",
+          "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
+          "_fused_rms_norm"}  # fmt: skip
+_RESHAPES = {"view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "flatten", "_reshape_alias"}
+
+
+@lru_cache(maxsize=8)
+def _ancestors(graph_id: int, graph: "_Hashable") -> dict[int, int]:
+    """For every tensor, a bit mask of the operations and sources that it was made from."""
+    masks: dict[int, int] = {}
+    bits: dict[int, int] = {}
+    for operation in graph.graph.operations:
+        mask = 0
+        for tensor in operation.inputs:
+            if tensor not in masks:
+                masks[tensor] = 1 << bits.setdefault(tensor, len(bits))
+            mask |= masks[tensor]
+        for out in operation.outputs:
+            masks[out] = mask | (1 << bits.setdefault(out, len(bits)))
+    return masks
+
+
+class _Hashable:
+    """A graph by identity, as a key."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def __hash__(self) -> int:
+        return id(self.graph)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Hashable) and other.graph is self.graph
+
+
+def covariance(call: Call, one: int, two: int) -> Array | float:
+    """E[x y′] − E[x]E[y] for every kind of pair, under the axes of x + y; 0.0 for none."""
+    masks = _ancestors(id(call.graph), _Hashable(call.graph))
+    if not masks.get(one, 0) & masks.get(two, 0):
+        return 0.0
+    finder = _Finder(call, masks)
+    found = finder.between(one, two, DEEPEST)
+    if found is None:
+        return 0.0
+    a, b = aligned(call.states[one], call.states[two])
+    axes, arrays, _ = broadcast_axes(call.states[one].axes, (found,), b.axes, ())
+    bound = np.sqrt(a.variance * b.variance)
+    return np.clip(fit(arrays[0], axes, a.axes), -bound, bound)
+
+
+class _Finder:
+    """Covariances under the axes of the first tensor; None for 0."""
+
+    def __init__(self, call: Call, masks: dict[int, int]) -> None:
+        self.call, self.masks, self.graph = call, masks, call.graph
+        self.known: dict[tuple[int, int], Array | None] = {}
+        self.steps = 0
+
+    def between(self, one: int, two: int, left: int) -> Array | None:
+        """Covariance array under ``one``'s axes; both have one shape, or ``two`` broadcasts."""
+        if (one, two) in self.known:
+            return self.known[one, two]
+        self.steps += 1
+        if left == 0 or self.steps > DEEPEST or not self.masks.get(one, 0) & self.masks.get(two, 0):
+            return None
+        self.known[one, two] = None
+        found = self._between(one, two, left)
+        self.known[one, two] = found
+        return found
+
+    def _between(self, one: int, two: int, left: int) -> Array | None:
+        states = self.call.states
+        x, y = states[one], states[two]
+        if one == two:
+            return x.pairs - x.mean**2
+        if x.base.key == y.base.key and x.shape == y.shape and x.base.std > 0:
+            # Two functions of one Gaussian: the linear parts carry nearly all of it.
+            slope = expectation(x.values * NODES) * expectation(y.values * NODES)
+            extra = expectation((x.values - x.mean) * (y.values - y.mean)) - slope
+            c = x.base.correlations
+            return slope * c + extra * c**2
+        later, other, swapped = (two, one, False) if self._when(two) > self._when(one) else (
+            one, two, True)
+        operation = self.graph.producer.get(later)
+        if operation is None:
+            return None
+        found = self._apart(operation, later, other, left - 1)
+        if found is None:
+            return None
+        # ``found`` is under the axes of ``later``.
+        if later == one:
+            return found
+        if states[one].shape != states[two].shape:
+            return None
+        del swapped
+        return fit(found, states[two].axes, states[one].axes)
+
+    def _when(self, tensor: int) -> int:
+        operation = self.graph.producer.get(tensor)
+        return -1 if operation is None else operation.index
+
+    def _apart(self, operation: Operation, later: int, other: int, left: int) -> Array | None:
+        """Covariance of ``later`` (made by ``operation``) with ``other``, under later's axes."""
+        states, name = self.call.states, functional_name(operation.name)
+        made = states[later]
+        refs = [a.tensor if isinstance(a, Ref) else None for a in operation.args]
+        if name in _COPIES and refs and refs[0] is not None:
+            return self.between(refs[0], other, left)
+        if name in ("add", "sub"):
+            alpha = float(operation.kwargs.get("alpha", 1)) * (-1.0 if name == "sub" else 1.0)
+            total: Array | None = None
+            for ref, factor in zip(refs[:2], (1.0, alpha), strict=False):
+                if ref is None or states[ref].shape != made.shape:
+                    continue
+                part = self.between(ref, other, left)
+                if part is not None:
+                    part = factor * fit(part, states[ref].axes, made.axes)
+                    total = part if total is None else total + part
+            return total
+        if name in ("mul", "div") and refs and refs[0] is not None:
+            return self._scaled(operation, refs, made.axes, other, left)
+        if name in _NORMS and refs[0] is not None:
+            x = states[refs[0]]
+            part = self.between(refs[0], other, left)
+            scale = made.variance / x.variance if x.variance > 0 else 0.0
+            return None if part is None else part * np.sqrt(scale)
+        if name in _RESHAPES and refs[0] is not None:
+            return self._same_view(operation, refs[0], other, made.axes, left)
+        if name in ("mm", "addmm"):
+            return self._product(operation, name, later, other, left)
+        source = refs[0] if refs else None
+        if source is not None and made.base.key == states[source].base.key and made.base.std > 0:
+            # Elementwise (Stein): cov(φ(x), y) = E[φ′] cov(x, y) for Gaussian x and y.
+            x = states[source]
+            own = expectation(x.values * NODES)
+            part = self.between(source, other, left)
+            if part is None or own == 0.0:
+                return None
+            return part * (expectation(made.values * NODES) / own)
+        return None
+
+    def _scaled(
+        self, operation: Operation, refs: list[int | None], axes: object, other: int, left: int
+    ) -> Array | None:
+        states = self.call.states
+        made = states[operation.outputs[0]]
+        source = next(
+            (r for r in refs[:2] if r is not None and states[r].shape == made.shape
+             and self.masks.get(r, 0) & self.masks.get(other, 0)), None)
+        if source is None:
+            return None
+        part = self.between(source, other, left)
+        if part is None:
+            return None
+        rest = [a for a in operation.args[:2] if not (isinstance(a, Ref) and a.tensor == source)]
+        if not rest:
+            return None
+        factor = states[rest[0].tensor].mean if isinstance(rest[0], Ref) else float(rest[0])
+        if operation.name.startswith("div"):
+            factor = 1 / factor if factor else 0.0
+        return factor * fit(part, states[source].axes, made.axes)
+
+    def _same_view(
+        self, operation: Operation, source: int, other: int, axes: object, left: int
+    ) -> Array | None:
+        states = self.call.states
+        made = states[operation.outputs[0]]
+        twin = self.graph.producer.get(other)
+        if twin is not None and functional_name(twin.name) in _RESHAPES:
+            ref = twin.args[0]
+            if isinstance(ref, Ref) and states[ref.tensor].shape == states[source].shape:
+                part = self.between(source, ref.tensor, left)
+                return None if part is None else fit_flat(part, states[source].axes, made.axes)
+        if states[source].shape == made.shape:
+            return self.between(source, other, left)
+        return self._viewed(source, other, made.shape, left)
+
+    def _viewed(
+        self, source: int, other: int, shape: tuple[int, ...], left: int
+    ) -> Array | None:
+        """``other`` seen under the shape of ``source``: a tensor that it was reshaped from."""
+        states = self.call.states
+        seeking = other
+        for _ in range(8):
+            maker = self.graph.producer.get(seeking)
+            if maker is None or functional_name(maker.name) not in _COPIES | _RESHAPES:
+                break
+            ref = maker.args[0]
+            if not isinstance(ref, Ref):
+                break
+            seeking = ref.tensor
+            if states[seeking].shape == states[source].shape:
+                part = self.between(source, seeking, left)
+                made = [t for t in (other,) if states[t].shape == shape]
+                if part is None or not made:
+                    return None
+                return fit_flat(part, states[source].axes, states[made[0]].axes)
+        # The other was never under this shape: compare under the flattened order.
+        maker = self.graph.producer.get(other)
+        if maker is not None and functional_name(maker.name) in ("add", "sub"):
+            return None
+        return None
+
+    def _product(
+        self, operation: Operation, name: str, later: int, other: int, left: int
+    ) -> Array | None:
+        """x W and y W with one W: n σ² cov(x, y); 0 for another W of zero mean."""
+        states = self.call.states
+        twin = self.graph.producer.get(other)
+        if twin is None or functional_name(twin.name) not in ("mm", "addmm"):
+            return None
+        position = 1 if name == "addmm" else 0
+        other_position = 1 if functional_name(twin.name) == "addmm" else 0
+        mine, its = operation.args[position : position + 2], twin.args[
+            other_position : other_position + 2]
+        if self._root(mine[1]) != self._root(its[1]):
+            return None
+        x, y = mine[0].tensor, its[0].tensor
+        if states[x].shape != states[y].shape:
+            return None
+        part = self.between(x, y, left)
+        if part is None:
+            return None
+        from fanin.propagation.families.linear import contracted_pairs
+
+        weight = states[mine[1].tensor]
+        _, pairs, _ = contracted_pairs(
+            (states[x].axes, part), (weight.axes, weight.pairs), "ik", "kj", "ij"
+        )
+        return np.asarray(pairs)
+
+    def _root(self, ref: object) -> int | None:
+        """The parameter under transposes."""
+        if not isinstance(ref, Ref):
+            return None
+        tensor = ref.tensor
+        while (maker := self.graph.producer.get(tensor)) is not None:
+            if functional_name(maker.name) not in {"t", "transpose"} | _COPIES:
+                break
+            first = maker.args[0]
+            if not isinstance(first, Ref):
+                break
+            tensor = first.tensor
+        return tensor

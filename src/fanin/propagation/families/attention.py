@@ -1,0 +1,320 @@
+"""Softmax and attention: logits from q·kᵀ, shares from softmax, averages of v.
+
+A softmax over T keys of logits with within-row std s has mean 1/T and Σa² near e^{s²}/T for
+s ≤ 1 and far below it beyond; the expectation is therefore computed, on a fixed set of Gaussian
+rows, for every number of keys that a row may see.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from fanin.propagation.algebra import added, multiplied, scaled, shifted
+from fanin.propagation.call import Call
+from fanin.propagation.families.linear import contract, contracted_pairs
+from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, shape_of
+from fanin.propagation.quadrature import Array
+from fanin.propagation.registry import Pass, backward, forward
+from fanin.propagation.state import State, gaussian
+
+_ROWS_TIMES_KEYS = 1 << 16
+_MOST_COUNTS = 12
+
+
+@lru_cache(maxsize=4096)
+def mean_square_share(keys: int, std: float) -> float:
+    """E[a²] of one of ``keys`` softmax shares whose logits are N(0, std²), independent."""
+    if keys <= 1:
+        return 1.0
+    if std == 0.0 or keys > 1 << 20:
+        return float(np.exp(min(std, 1.0) ** 2)) / keys**2
+    rows = max(_ROWS_TIMES_KEYS // keys, 16)
+    z = np.random.default_rng(keys).standard_normal((rows, keys))
+    z -= z.mean(axis=1, keepdims=True)
+    z /= np.sqrt((z**2).mean() * keys / (keys - 1))
+    shares = np.exp(std * (z - z.max(axis=1, keepdims=True)))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return float((shares**2).mean())
+
+
+def mean_squares(counts: Array, std: float) -> Array:
+    """E[a²] for rows of different numbers of keys, interpolated between a few of them."""
+    std = round(std, 4)
+    distinct = np.unique(np.maximum(counts, 1)).astype(int)
+    if len(distinct) > _MOST_COUNTS:
+        picks = np.unique(np.geomspace(distinct[0], distinct[-1], _MOST_COUNTS).round()).astype(int)
+    else:
+        picks = distinct
+    exact = np.array([mean_square_share(int(n), std) for n in picks])
+    found: Array = np.exp(np.interp(np.log(np.maximum(counts, 1)), np.log(picks), np.log(exact)))
+    return found
+
+
+@dataclass(frozen=True)
+class Shares:
+    """A softmax's output with what its gradient needs."""
+
+    state: State
+    axis: int
+    keys: float  # mean number of keys that a row sees
+
+
+def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Shares:
+    """Moments of softmax(logits) along an axis; blocked positions have share 0."""
+    rank = len(logits.axes)
+    dim %= rank
+    total = logits.shape[dim]
+    if total == 1:
+        return Shares(gaussian(logits.axes, 1.0, np.ones_like(logits.pairs)), dim, 1.0)
+    axes, pairs = _one_atom(logits.pairs, logits.axes, dim)
+    position = atom_range(axes, dim).start
+    same, differ = np.take(pairs, 0, position), np.take(pairs, 1, position)
+    within = same - differ
+    std = float(np.sqrt(max(float(within.flat[0]), 0.0)))
+    correlation = np.clip(within / within.flat[0], 0.0, 1.0) if std > 0 else np.ones_like(within)
+    counts, flat_shares = _valid(blocked, logits.shape, dim)
+    if counts is None:
+        counts = np.array([float(total)])
+    seen = counts[counts > 0] if (counts > 0).any() else counts
+    square = float((np.maximum(counts, 0) / total * mean_squares(counts, std)).mean())
+    lowest = float((1 / np.maximum(seen, 1)).mean() * len(seen) / len(counts)) / total
+    base = np.full_like(correlation, lowest)
+    if flat_shares is not None and rank >= 2:
+        # Two rows of a causal mask overlap on the keys that both may see.
+        row_axis = dim - 1 if dim > 0 else 1
+        rows = [p - (p > position) for p in atom_range(axes, row_axis)]
+        for p in rows:
+            view = [slice(None)] * base.ndim
+            view[p] = slice(1, 2)
+            base[tuple(view)] = min(flat_shares, lowest)
+    ratio = square / lowest if lowest > 0 else 1.0
+    same_key = base * ratio**correlation
+    # Shares of a row sum to 1: what one key gets more, the others get less.
+    other_key = (1 / total - same_key) / (total - 1)
+    if flat_shares is None:
+        other_key = np.broadcast_to(other_key, same_key.shape)
+    made = np.stack([same_key, other_key], axis=position)
+    state = gaussian(logits.axes, 1 / total, fit(made, axes, logits.axes)).with_flags(logits)
+    return Shares(state, dim, float(seen.mean()))
+
+
+def _one_atom(pairs: Array, axes: Axes, dim: int) -> tuple[Axes, Array]:
+    arrangement = Arrangement(atoms_of(axes), [pairs])
+    start = atom_range(axes, dim).start
+    for _ in range(len(axes[dim]) - 1):
+        arrangement.join(start)
+    return (*axes[:dim], (shape_of(axes)[dim],), *axes[dim + 1 :]), arrangement.arrays[0]
+
+
+def _valid(
+    blocked: torch.Tensor | None, shape: Sequence[int], dim: int
+) -> tuple[Array | None, float | None]:
+    """Keys that each row sees, and E[a a′] at one key of two different rows of equal shares."""
+    if blocked is None:
+        return None, None
+    mask = blocked.bool()
+    while mask.dim() < len(shape):
+        mask = mask.unsqueeze(0)
+    mask = mask.movedim(dim, -1)
+    if mask.shape[-1] == 1:
+        return None, None
+    counts = (~mask).sum(-1).double()
+    shares = (~mask).double() / counts.clamp(min=1).unsqueeze(-1)
+    overlap = None
+    if shares.dim() >= 2 and shares.shape[-2] > 1:
+        n = shares.shape[-2]
+        mean = shares.mean(-2)
+        agree = shares.square().mean(-2)
+        overlap = float(((mean.square() - agree / n) / (1 - 1 / n)).mean())
+    return counts.flatten().numpy(), overlap
+
+
+def softmax_gradient(pairs: Array, shares: Shares) -> Array:
+    """a ∘ (g − Σ a g): pair moments of the logits' gradient, given those of the shares'."""
+    state, dim = shares.state, shares.axis
+    if state.shape[dim] == 1:
+        return pairs * 0.0
+    axes, moments = _one_atom(state.pairs, state.axes, dim)
+    _, gradient = _one_atom(pairs, state.axes, dim)
+    position = atom_range(axes, dim).start
+    within = np.take(gradient, 0, position) - np.take(gradient, 1, position)
+    keys = max(shares.keys, 1.0)
+    same = np.take(moments, 0, position) * within * (1 - 1 / keys)
+    made = np.stack([same, -same / max(state.shape[dim] - 1, 1)], axis=position)
+    return fit(made, axes, state.axes)
+
+
+@forward("_softmax", "_safe_softmax", "softmax")
+def softmax(call: Call) -> State:
+    """Shares that sum to 1 along an axis."""
+    logits = call.state(0)
+    shares = softmax_shares(logits, int(call.raw(1, "dim")), logits.blocked)
+    call.parts.keep(call.operation, "shares", shares)
+    return shares.state
+
+
+@backward("_softmax", "_safe_softmax", "softmax")
+def softmax_backward(call: Call) -> list[Pass]:
+    """See ``softmax_gradient``."""
+    tensor, made = call.tensor(0), call.made()
+    shares: Shares = call.parts.kept(call.operation, "shares")
+    if tensor is None:
+        return []
+    target = call.states[tensor].axes
+    move = lambda p: fit(softmax_gradient(p, shares), made.axes, target)  # noqa: E731
+    return [Pass(tensor, move)]
+
+
+@forward("_log_softmax", "log_softmax")
+def log_softmax(call: Call) -> State:
+    """x − ln Σ eˣ: the within-row part of x, shifted by −(ln T + s²/2)."""
+    from fanin.propagation.algebra import centred_pairs
+
+    logits = call.state(0)
+    dim = int(call.raw(1, "dim")) % len(logits.axes)
+    within = centred_pairs(logits.pairs, logits.axes, [dim])
+    shift = -float(np.log(logits.shape[dim]) + within.flat[0] / 2)
+    return shifted(gaussian(logits.axes, 0.0, within), shift).with_flags(logits)
+
+
+@backward("_log_softmax", "log_softmax")
+def log_softmax_backward(call: Call) -> list[Pass]:
+    """g − a Σ g, with shares near 1/T: the within-row part of g."""
+    from fanin.propagation.algebra import centred_pairs
+
+    tensor, made = call.tensor(0), call.made()
+    if tensor is None:
+        return []
+    target = call.states[tensor].axes
+    dim = int(call.raw(1, "dim")) % len(made.axes)
+    return [Pass(tensor, lambda p: fit(centred_pairs(p, made.axes, [dim]), made.axes, target))]
+
+
+_FUSED = {
+    "_scaled_dot_product_flash_attention_for_cpu": (None, 3, 4),
+    "_scaled_dot_product_flash_attention": (None, 3, 4),
+    "_scaled_dot_product_efficient_attention": (3, 5, 6),
+    "_scaled_dot_product_fused_attention_overrideable": (3, 4, 5),
+    "_scaled_dot_product_cudnn_attention": (3, 5, 6),
+    "_scaled_dot_product_attention_math": (3, 4, 5),
+    "_scaled_dot_product_attention_math_for_mps": (3, 4, 5),
+}
+"""Positions of the mask, the dropout and the causal flag."""
+
+
+def _letters(call: Call) -> tuple[str, str, str, str]:
+    lead = "abcefgh"[: len(call.state(0).axes) - 2]
+    return lead + "id", lead + "jd", lead + "ij", lead
+
+
+@forward(*_FUSED)
+def fused_attention(call: Call) -> list[State | None]:
+    """softmax(q kᵀ · scale + mask) v."""
+    query, key, value = (call.state(k) for k in range(3))
+    mask_at, dropout_at, causal_at = _FUSED[call.name]
+    scale = call.operation.kwargs.get("scale")
+    factor = float(scale) if scale is not None else query.shape[-1] ** -0.5
+    of_q, of_k, of_logits, lead = _letters(call)
+    if key.shape[:-2] != query.shape[:-2]:
+        key, value = _repeated(key, query), _repeated(value, query)
+    logits = scaled(contract(query, key, of_q, of_k, of_logits), factor)
+    blocked: torch.Tensor | None = None
+    mask = call.optional(mask_at if mask_at is not None else 99, "attn_mask")
+    if mask is None and mask_at is not None:
+        mask = call.optional(mask_at, "attn_bias")
+    if mask is not None and call.kind(call.tensor(mask_at or 99, "attn_mask") or 0) == "bool":
+        blocked = ~mask.known.bool() if mask.known is not None else None
+    elif mask is not None:
+        blocked = mask.blocked
+        logits = added(logits, replace(mask, blocked=None))
+    if call.raw(causal_at, "is_causal", False):
+        rows, columns = logits.shape[-2:]
+        blocked = torch.ones(rows, columns).tril().logical_not()
+    shares = softmax_shares(logits, -1, blocked)
+    used = shares.state
+    p = float(call.raw(dropout_at, "dropout_p", 0.0) or 0.0)
+    if p > 0:
+        pairs = used.pairs.copy()
+        pairs.flat[0] /= 1 - p
+        used = gaussian(used.axes, used.mean, pairs)
+    parts = (query, key, value, factor, shares, used)
+    call.parts.keep(call.operation, "attention", parts)
+    out = contract(used, value, of_logits, lead + "jd", lead + "id")
+    # The output averages v: its mean is that of v, whatever the shares.
+    out = gaussian(out.axes, value.mean, out.pairs).with_flags(query, key, value)
+    return [out, *[None] * (len(call.operation.outputs) - 1)]
+
+
+def _repeated(state: State, like: State) -> State:
+    """Keys or values of fewer heads, each read by several queries' heads."""
+    from fanin.propagation.families.views import moved_state, reshaped
+
+    times = like.shape[-3] // state.shape[-3]
+    pairs, base = state.pairs, state.base.pairs
+    at = atom_range(state.axes, len(state.axes) - 3).stop
+    pairs, base = (np.stack([a, a], axis=at) for a in (pairs, base))
+    axes = (*state.axes[:-3], (*state.axes[-3], times), *state.axes[-2:])
+    return reshaped(moved_state(state, axes, pairs, base, "repeat"), shape_of(axes))
+
+
+@backward(*_FUSED)
+def fused_attention_backward(call: Call) -> list[Pass]:
+    """Through v, and through the shares to q and k."""
+    query, key, value, factor, shares, used = call.parts.kept(call.operation, "attention")
+    of_q, of_k, of_logits, lead = _letters(call)
+    of_v = lead + "jd"
+    of_out = lead + "id"
+    made = call.made()
+
+    def to_value(pairs: Array) -> Array:
+        axes, found, _ = contracted_pairs(
+            (used.axes, used.pairs), (made.axes, pairs), of_logits, of_out, of_v
+        )
+        return _back(call, 2, axes, found)
+
+    def to_logits(pairs: Array) -> Array:
+        axes, found, _ = contracted_pairs(
+            (made.axes, pairs), (value.axes, value.pairs), of_out, of_v, of_logits
+        )
+        return softmax_gradient(fit(found, axes, shares.state.axes), shares) * factor**2
+
+    def to_query(pairs: Array) -> Array:
+        axes, found, _ = contracted_pairs(
+            (shares.state.axes, to_logits(pairs)), (key.axes, key.pairs), of_logits, of_k, of_q
+        )
+        return _back(call, 0, axes, found)
+
+    def to_key(pairs: Array) -> Array:
+        axes, found, _ = contracted_pairs(
+            (shares.state.axes, to_logits(pairs)), (query.axes, query.pairs), of_logits, of_q, of_k
+        )
+        return _back(call, 1, axes, found)
+
+    moves = (to_query, to_key, to_value)
+    return [
+        Pass(tensor, move)
+        for k, move in enumerate(moves)
+        if (tensor := call.tensor(k)) is not None
+    ]
+
+
+def _back(call: Call, position: int, axes: Axes, pairs: Array) -> Array:
+    """Under the argument's own axes; repeated heads add up."""
+    target = call.state(position)
+    if shape_of(axes) == target.shape:
+        return fit(pairs, axes, target.axes)
+    dim = len(axes) - 3
+    times = shape_of(axes)[dim] // target.shape[dim]
+    heads = target.shape[dim]
+    wanted = (*axes[:dim], (*((heads,) if heads > 1 else ()), times), *axes[dim + 1 :])
+    split = fit(pairs, axes, wanted)
+    at = atom_range(wanted, dim).stop - 1
+    summed = np.tensordot(split, np.array([times, times * (times - 1)], float), axes=(at, 0))
+    rest = (*axes[:dim], (heads,) if heads > 1 else (), *axes[dim + 1 :])
+    return fit(np.asarray(summed), rest, target.axes)
+
+
+__all__ = ["multiplied", "softmax"]

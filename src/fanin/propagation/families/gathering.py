@@ -1,0 +1,270 @@
+"""Embeddings, index_select, gather and indexing: rows of a table.
+
+Two places that hold one index see one row; how often that happens, for every kind of pair, is
+counted where the indices are known and is one in the table's length where they are not.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from fanin.graph.graph import Ref
+from fanin.propagation.call import Call
+from fanin.propagation.families.views import sliced
+from fanin.propagation.layout import Axes, atom_range, atoms_of, fit, plain_axes
+from fanin.propagation.quadrature import Array
+from fanin.propagation.registry import Pass, backward, forward
+from fanin.propagation.state import State, gaussian, pair_moments_of
+
+MOST_LABELS = 1 << 16
+
+
+def agreement(index: torch.Tensor | None, shape: Sequence[int], rows: int) -> Array:
+    """For every kind of pair of places, the chance that both hold the same index."""
+    axes = plain_axes(shape)
+    bits = (2,) * len(atoms_of(axes))
+    if index is None:
+        chance = np.full(bits, 1 / max(rows, 1))
+        chance.flat[0] = 1.0
+        return chance
+    sizes = [n for n in index.shape if n != 1]
+    labels, inverse = torch.unique(index, return_inverse=True)
+    total = np.zeros(bits)
+    flat = inverse.reshape(sizes).numpy() if sizes else inverse.reshape(()).numpy()
+    if index.numel() * min(len(labels), 64) > 1 << 24:
+        chance = np.full(bits, 1 / len(labels))
+        chance.flat[0] = 1.0
+        return chance
+    if len(labels) > 64:
+        # Random signs per label have expectation 1 where labels agree and 0 where they do not.
+        signs = np.random.default_rng(0).standard_normal((64, len(labels)))
+        for row in signs:
+            total += pair_moments_of(row[flat])
+        total /= 64
+        scale = total.flat[0]
+        total = np.clip(total / scale, 0.0, 1.0)
+        total[np.abs(total) < 3 / np.sqrt(64 * max(index.numel(), 1))] = 0.0
+        return total
+    for label in range(len(labels)):
+        total += pair_moments_of((flat == label).astype(float))
+    return np.clip(total, 0.0, 1.0)
+
+
+def gathered(table: State, dim: int, index: State | None, shape: Sequence[int]) -> State:
+    """Rows of ``table`` along an axis, with the index's axes in the place of that axis.
+
+    Args:
+        table: what is read.
+        dim: the axis that the index runs along.
+        index: its state; its ``known`` value is counted if there is one.
+        shape: shape of the index.
+    """
+    known = index.known if index is not None else None
+    same = agreement(known, shape, table.shape[dim])
+    part = fit(table.pairs, table.axes, _one(table.axes, dim))
+    axes = _one(table.axes, dim)
+    if axes[dim]:
+        at = atom_range(axes, dim).start
+        agree, differ = np.take(part, 0, at), np.take(part, 1, at)
+    else:
+        at = sum(len(a) for a in axes[:dim])
+        agree = differ = part
+    places = plain_axes(shape)
+    inner = len(atoms_of(places))
+    grown = [np.expand_dims(p, tuple(range(at, at + inner))) for p in (agree, differ)]
+    view = [1] * (agree.ndim + inner)
+    view[at : at + inner] = [2] * inner
+    chance = same.reshape(view)
+    pairs = chance * grown[0] + (1 - chance) * grown[1]
+    return gaussian((*axes[:dim], *places, *axes[dim + 1 :]), table.mean, pairs).with_flags(table)
+
+
+def _one(axes: Axes, dim: int) -> Axes:
+    n = int(np.prod(axes[dim])) if axes[dim] else 1
+    return (*axes[:dim], (n,) if n != 1 else (), *axes[dim + 1 :])
+
+
+def ungathered(
+    pairs: Array, given: Axes, table: State, dim: int, index: State | None, shape: Sequence[int]
+) -> Array:
+    """Gradient of the table: each row sums the gradients of the places that read it."""
+    known = index.known if index is not None else None
+    rows = table.shape[dim]
+    count = int(np.prod(shape)) if shape else 1
+    same = agreement(known, shape, rows)
+    places = plain_axes(shape)
+    inner = len(atoms_of(places))
+    axes = _one(table.axes, dim)
+    at = sum(len(a) for a in axes[:dim])
+    wanted = (*axes[:dim], *places, *axes[dim + 1 :])
+    found = fit(pairs, given, wanted)
+    atoms = atoms_of(places)
+    weights = np.ones((2,) * inner)
+    for k, n in enumerate(atoms):
+        view = [1] * inner
+        view[k] = 2
+        weights = weights * np.array([n, n * (n - 1)], float).reshape(view)
+    # Pairs of places on one row, and on two rows.
+    on_one = weights * same
+    on_two = weights * (1 - same)
+    letters = list(range(at, at + inner))
+    one = np.tensordot(on_one, np.moveaxis(found, letters, range(inner)), axes=inner) / rows
+    if not axes[dim]:
+        return fit(np.asarray(one), axes, table.axes)
+    two = np.tensordot(on_two, np.moveaxis(found, letters, range(inner)), axes=inner)
+    two = two / max(rows * (rows - 1), 1)
+    del count
+    return fit(np.stack([one, two], axis=at), axes, table.axes)
+
+
+def _index_shape(call: Call, position: int) -> tuple[int, ...]:
+    tensor = call.tensor(position)
+    return call.graph.tensors[tensor].shape if tensor is not None else ()
+
+
+@forward("embedding", "embedding_renorm")
+def embedding(call: Call) -> State:
+    """Rows of the table."""
+    return gathered(call.state(0), 0, call.optional(1), _index_shape(call, 1))
+
+
+@backward("embedding")
+def embedding_backward(call: Call) -> list[Pass]:
+    """Into the rows that were read."""
+    tensor, made = call.tensor(0), call.made()
+    if tensor is None:
+        return []
+    table, index, shape = call.state(0), call.optional(1), _index_shape(call, 1)
+    return [Pass(tensor, lambda p: ungathered(p, made.axes, table, 0, index, shape))]
+
+
+@forward("index_select")
+def index_select(call: Call) -> State:
+    """Entries of one axis."""
+    state = call.state(0)
+    dim = int(call.raw(1, "dim")) % max(len(state.axes), 1)
+    return gathered(state, dim, call.optional(2, "index"), _index_shape(call, 2) or (1,))
+
+
+@backward("index_select")
+def index_select_backward(call: Call) -> list[Pass]:
+    """Into the entries that were read."""
+    tensor, made, state = call.tensor(0), call.made(), call.state(0)
+    if tensor is None:
+        return []
+    dim = int(call.raw(1, "dim")) % max(len(state.axes), 1)
+    index, shape = call.optional(2, "index"), _index_shape(call, 2) or (1,)
+    return [Pass(tensor, lambda p: ungathered(p, made.axes, state, dim, index, shape))]
+
+
+def _single_index(call: Call) -> tuple[int, State, tuple[int, ...]] | None:
+    """The one axis that plain advanced indexing runs along; None for several or boolean ones."""
+    given = [(d, ref) for d, ref in enumerate(call.raw(1)) if isinstance(ref, Ref)]
+    if len(given) != 1 or call.kind(given[0][1].tensor) in ("bool", "uint8"):
+        return None
+    dim, ref = given[0]
+    return dim, call.states[ref.tensor], call.graph.tensors[ref.tensor].shape
+
+
+@forward("index", "_unsafe_index")
+def index(call: Call) -> State | None:
+    """``x[i]``: one integer index along one axis; a part that a mask picks; else sampled."""
+    single = _single_index(call)
+    state = call.state(0)
+    if single is not None:
+        dim, places, shape = single
+        return gathered(state, dim, places, shape)
+    refs = [ref for ref in call.raw(1) if isinstance(ref, Ref)]
+    if len(refs) == len(call.raw(1)) and all(
+        call.kind(r.tensor) not in ("bool", "uint8") for r in refs
+    ) and len(call.shape()) >= 1:
+        return _several(call, state, refs)
+    return None
+
+
+def _several(call: Call, state: State, refs: Sequence[Ref]) -> State | None:
+    """``x[i, j]`` with leading integer indices: places of the joined leading axes."""
+    from fanin.propagation.families.views import reshaped
+
+    count = len(refs)
+    lengths = state.shape[:count]
+    shapes = [call.graph.tensors[r.tensor].shape for r in refs]
+    out = tuple(torch.broadcast_shapes(*shapes))
+    total = int(np.prod(lengths))
+    joined = reshaped(state, (total, *state.shape[count:]))
+    known = [call.states[r.tensor].known for r in refs]
+    flat: torch.Tensor | None = None
+    if all(k is not None for k in known):
+        flat = torch.zeros(out, dtype=torch.long)
+        for value, n in zip(known, lengths, strict=True):
+            assert value is not None
+            flat = flat * n + value.long() % n
+    place = gaussian(plain_axes(out), 0.0, np.zeros((2,) * len(atoms_of(plain_axes(out)))))
+    from dataclasses import replace
+
+    return gathered(joined, 0, replace(place, known=flat), out)
+
+
+@backward("index", "_unsafe_index")
+def index_backward(call: Call) -> list[Pass]:
+    """Into the entries that were read."""
+    from fanin.propagation.families.views import reshaped
+    from fanin.propagation.layout import fit_flat
+
+    tensor, made, state = call.tensor(0), call.made(), call.state(0)
+    single = _single_index(call)
+    if tensor is None:
+        return []
+    if single is not None:
+        dim, places, shape = single
+        return [Pass(tensor, lambda p: ungathered(p, made.axes, state, dim, places, shape))]
+    refs = [ref for ref in call.raw(1) if isinstance(ref, Ref)]
+    share = float(np.prod(made.shape)) / max(float(np.prod(state.shape)), 1.0)
+    if len(refs) == len(call.raw(1)):
+        count = len(refs)
+        shape = tuple(torch.broadcast_shapes(*(call.graph.tensors[r.tensor].shape for r in refs)))
+        joined = reshaped(state, (int(np.prod(state.shape[:count])), *state.shape[count:]))
+        if len(made.axes) == len(shape) + len(joined.axes) - 1:
+            return [Pass(tensor, lambda p: fit_flat(
+                ungathered(p, made.axes, joined, 0, None, shape), joined.axes, state.axes))]
+
+    def spread(pairs: Array) -> Array:
+        found = np.zeros_like(state.pairs)
+        found.flat[0] = pairs.flat[0] * share
+        return found
+
+    return [Pass(tensor, spread)]
+
+
+@forward("gather", "take_along_dim")
+def gather(call: Call) -> State:
+    """Entries along an axis, chosen place by place."""
+    state = call.state(0)
+    dim = int(call.raw(1, "dim")) % max(len(state.axes), 1)
+    shape = call.shape()
+    part = state
+    for d, n in enumerate(shape):
+        if part.shape[d] != n:
+            part = sliced(part, d, n, ("gather", call.operation.index, d))
+    del dim
+    return gaussian(part.axes, part.mean, part.pairs).with_flags(state)
+
+
+@backward("gather", "take_along_dim")
+def gather_backward(call: Call) -> list[Pass]:
+    """The share of places that were read."""
+    tensor, made, state = call.tensor(0), call.made(), call.state(0)
+    if tensor is None:
+        return []
+    share = float(np.prod(made.shape)) / max(float(np.prod(state.shape)), 1.0)
+
+    def spread(pairs: Array) -> Array:
+        found = np.zeros_like(state.pairs)
+        found.flat[0] = pairs.flat[0] * share
+        return found
+
+    return [Pass(tensor, spread)]
+
+
+__all__ = ["embedding", "gathered"]

@@ -1,0 +1,186 @@
+"""Matrix products: linear layers, attention's two products, einsum's parts.
+
+E[y y′] = Σ E[a a′]·E[b b′] over the pairs of summed terms, which a layer with a fresh zero-mean
+matrix turns into q′ = n_in σ² q and attention into Σ a² q_v + Σ a a′ ρ q_v.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fanin.propagation.algebra import added, scaled
+from fanin.propagation.call import Call
+from fanin.propagation.layout import (
+    Arrangement,
+    Axes,
+    align_axis,
+    atoms_of,
+    first_atom,
+    fit,
+    sum_weights,
+)
+from fanin.propagation.quadrature import Array, expectation, pair_moments
+from fanin.propagation.registry import Pass, backward, forward
+from fanin.propagation.state import State, gaussian
+
+
+def contracted_pairs(
+    one: tuple[Axes, Array], two: tuple[Axes, Array], labels_one: str, labels_two: str, out: str
+) -> tuple[Axes, Array, float]:
+    """Pair moments of an einsum over two independent tensors.
+
+    Args:
+        one: axes and pair moments of the first.
+        two: those of the second.
+        labels_one: a letter for each axis of the first; shared letters go together.
+        labels_two: likewise.
+        out: letters of the output; what is missing is summed.
+
+    Returns:
+        The output's axes, its pair moments, and the number of terms in each sum.
+    """
+    first = Arrangement(atoms_of(one[0]), [one[1]])
+    second = Arrangement(atoms_of(two[0]), [two[1]])
+    axes_one, axes_two = list(one[0]), list(two[0])
+    for letter in labels_one:
+        if letter not in labels_two:
+            continue
+        i, j = labels_one.index(letter), labels_two.index(letter)
+        a, b = axes_one[i], axes_two[j]
+        if not a or not b:
+            continue
+        p, r = first_atom(tuple(axes_one), i), first_atom(tuple(axes_two), j)
+        count = align_axis(first, p, len(a), second, r, len(b))
+        axes_one[i], axes_two[j] = tuple(first.atoms[p : p + count]), tuple(
+            second.atoms[r : r + count]
+        )
+    ids: dict[tuple[str, int], int] = {}
+
+    def subscripts(labels: str, axes: Sequence[tuple[int, ...]]) -> list[int]:
+        return [
+            ids.setdefault((letter, k), len(ids))
+            for letter, axis in zip(labels, axes, strict=True)
+            for k in range(len(axis))
+        ]
+
+    sub_one, sub_two = subscripts(labels_one, axes_one), subscripts(labels_two, axes_two)
+    axis_of = dict(zip(labels_two, axes_two, strict=True)) | {
+        letter: axis
+        for letter, axis in zip(labels_one, axes_one, strict=True)
+        if axis or letter not in labels_two
+    }
+    operands: list[object] = [first.arrays[0], sub_one, second.arrays[0], sub_two]
+    terms = 1.0
+    for letter in dict.fromkeys(labels_one + labels_two):
+        if letter not in out:
+            for k, atom in enumerate(axis_of[letter]):
+                operands += [sum_weights(atom), [ids[letter, k]]]
+                terms *= atom
+    axes_out = tuple(axis_of[letter] for letter in out)
+    sub_out = [ids[letter, k] for letter in out for k in range(len(axis_of[letter]))]
+    pairs = np.einsum(*operands, sub_out, optimize=len(operands) > 6)  # type: ignore[call-overload]
+    return axes_out, np.asarray(pairs), terms
+
+
+def contract(one: State, two: State, labels_one: str, labels_two: str, out: str) -> State:
+    """The state of an einsum over two independent tensors; Gaussian, a sum of many terms."""
+    axes, pairs, terms = contracted_pairs(
+        (one.axes, one.pairs), (two.axes, two.pairs), labels_one, labels_two, out
+    )
+    return gaussian(axes, terms * one.mean * two.mean, pairs).with_flags(one, two)
+
+
+def mirrored_input(state: State) -> State:
+    """What a mirrored matrix sees: [φ(h), φ(−h)] enters as φ(h) − φ(−h), one sign per half.
+
+    Its entries come in opposite pairs, so that only the odd part of φ passes, and passes twice.
+    """
+    odd = (state.values - state.values[::-1]) / np.sqrt(2)
+    if expectation(odd**2) == 0.0:
+        return state
+    pairs = pair_moments(odd, state.base.correlations)
+    return replace(state, mean=0.0, pairs=pairs, values=odd)
+
+
+_PLANS = {
+    "mm": ("ik", "kj", "ij"),
+    "bmm": ("bik", "bkj", "bij"),
+    "mv": ("ik", "k", "i"),
+    "dot": ("k", "k", ""),
+    "vdot": ("k", "k", ""),
+    "ger": ("i", "j", "ij"),
+    "outer": ("i", "j", "ij"),
+}
+_WITH_SUM = {"addmm": "mm", "baddbmm": "bmm", "addmv": "mv"}
+
+
+def _operands(call: Call) -> tuple[int, int, tuple[str, str, str]]:
+    """Positions of the two factors and the letters of their axes."""
+    if call.name in _WITH_SUM:
+        return 1, 2, _PLANS[_WITH_SUM[call.name]]
+    return 0, 1, _PLANS[call.name]
+
+
+def product(call: Call, i: int, j: int, letters: tuple[str, str, str]) -> State:
+    """The product of two arguments, mirrored matrices and Gram matrices included."""
+    one, two = call.state(i), call.state(j)
+    if two.mirrored and one.mirrored:
+        one = mirrored_input(one)
+    made = contract(one, two, *letters)
+    if two.mirrored:
+        made = replace(made, mirrored=True)
+    return made
+
+
+@forward("mm", "bmm", "mv", "dot", "vdot", "ger", "outer")
+def matmul(call: Call) -> State:
+    """A plain product."""
+    i, j, letters = _operands(call)
+    return product(call, i, j, letters)
+
+
+@forward("addmm", "baddbmm", "addmv")
+def matmul_add(call: Call) -> State:
+    """beta·bias + alpha·product."""
+    i, j, letters = _operands(call)
+    made = scaled(product(call, i, j, letters), float(call.operation.kwargs.get("alpha", 1)))
+    beta = float(call.operation.kwargs.get("beta", 1))
+    if beta == 0.0:
+        return made
+    total = added(made, scaled(call.state(0), beta))
+    return replace(total, mirrored=made.mirrored and call.state(0).second_moment == 0.0)
+
+
+@backward("mm", "bmm", "mv", "dot", "vdot", "ger", "outer", "addmm", "baddbmm", "addmv")
+def matmul_backward(call: Call) -> list[Pass]:
+    """g·Bᵀ and Aᵀ·g; the bias receives the sum of g."""
+    from fanin.propagation.families.pointwise import mover
+
+    i, j, (a, b, out) = _operands(call)
+    made = call.made()
+    passes: list[Pass] = []
+    alpha = float(call.operation.kwargs.get("alpha", 1))
+    for mine, other, letters, others in ((i, j, a, b), (j, i, b, a)):
+        tensor = call.tensor(mine)
+        if tensor is None:
+            continue
+
+        def move(
+            pairs: Array, mine: int = mine, other: int = other, letters: str = letters,
+            others: str = others,
+        ) -> Array:
+            target, factor = call.state(mine), call.state(other)
+            axes, found, _ = contracted_pairs(
+                (made.axes, pairs), (factor.axes, factor.pairs), out, others, letters
+            )
+            return fit(found * alpha**2, axes, target.axes)
+
+        passes.append(Pass(tensor, move))
+    if call.name in _WITH_SUM:
+        bias = call.tensor(0)
+        if bias is not None:
+            beta = float(call.operation.kwargs.get("beta", 1))
+            move = mover(made.axes, call.state(0).axes)
+            passes.append(Pass(bias, lambda p: beta**2 * move(p)))
+    return passes

@@ -1,0 +1,203 @@
+"""Products of two tensors elementwise: gates, masks, learned scales, rotary embeddings."""
+
+from fanin.graph.graph import Ref
+from fanin.propagation.algebra import multiplied, scaled
+from fanin.propagation.call import Call
+from fanin.propagation.families.pointwise import (
+    input_slopes,
+    keeps_lengths,
+    mover,
+    pointwise_backward,
+    pointwise_forward,
+    times,
+)
+from fanin.propagation.algebra import aligned
+from fanin.propagation.quadrature import expectation
+from fanin.propagation.registry import Pass, backward, forward
+from fanin.propagation.state import State, function_of, gaussian
+
+
+@forward("mul", "multiply")
+def multiply(call: Call) -> State:
+    """q_a q_b: gates from separate matrices on one x are independent at large width."""
+    one, two = call.state(0), call.state(1)
+    if not isinstance(call.raw(1), Ref):
+        return scaled(one, two.mean)
+    return multiplied(one, two)
+
+
+@backward("mul", "multiply")
+def multiply_backward(call: Call) -> list[Pass]:
+    """g · the other factor."""
+    one, two, made = call.tensor(0), call.tensor(1), call.made()
+    if one is None or two is None:
+        tensor, factor = (one, call.state(1)) if one is not None else (two, call.state(0))
+        if tensor is None:
+            return []
+        return [Pass(tensor, mover(made.axes, call.states[tensor].axes), factor.mean)]
+    passes = []
+    a, b = call.states[one], call.states[two]
+    shared = a.base.key == b.base.key == made.base.key
+    if shared and keeps_lengths(made.axes, a.axes) and keeps_lengths(made.axes, b.axes):
+        return [
+            Pass(one, mover(made.axes, a.axes), b.values),
+            Pass(two, mover(made.axes, b.axes), a.values),
+        ]
+    for tensor, target, other in ((one, a, b), (two, b, a)):
+        move = mover(made.axes, target.axes)
+        if other.is_constant and keeps_lengths(made.axes, target.axes):
+            passes.append(Pass(tensor, move, other.mean))
+        else:
+            _, factor = aligned(made, other)
+            passes.append(Pass(tensor, times(move, factor.pairs)))
+    return passes
+
+
+@forward("div", "divide", "true_divide")
+def divide(call: Call) -> State | None:
+    """x · (1/y), the reciprocal by quadrature where y keeps clear of 0."""
+    two = call.state(1)
+    if isinstance(call.raw(2, "rounding_mode"), str):
+        return pointwise_forward(call)
+    if two.is_constant:
+        return scaled(call.state(0), 1 / two.mean if two.mean else 0.0)
+    if isinstance(call.raw(0), Ref) and call.state(0).base.key == two.base.key:
+        return pointwise_forward(call)
+    inverse = reciprocal(two)
+    return None if inverse is None else multiplied(call.state(0), inverse)
+
+
+def reciprocal(state: State) -> State | None:
+    """1/y; None where y comes so near to 0 that its moments do not exist."""
+    low = float(abs(state.values).min())
+    if low == 0.0 or expectation((state.values > 0).astype(float)) not in (0.0, 1.0):
+        clear = abs(state.mean) > 4 * state.variance**0.5
+        if not clear:
+            return None
+        # Too far out to happen: the few nodes beyond the sign change are held at the edge.
+        edge = abs(state.mean) - 4 * state.variance**0.5
+        held = abs(state.values).clip(min=edge)
+        return function_of(state, (1 if state.mean > 0 else -1) / held)
+    return function_of(state, 1 / state.values)
+
+
+@backward("div", "divide", "true_divide")
+def divide_backward(call: Call) -> list[Pass]:
+    """g / y to the dividend; −g x / y² to the divisor."""
+    made, two = call.made(), call.state(1)
+    one_id, two_id = call.tensor(0), call.tensor(1)
+    if two.is_constant:
+        if one_id is None:
+            return []
+        move = mover(made.axes, call.states[one_id].axes)
+        return [Pass(one_id, move, 1 / two.mean if two.mean else 0.0)]
+    if input_slopes(call) and one_id is not None and call.state(0).base.key == two.base.key:
+        return pointwise_backward(call) or []
+    inverse = reciprocal(two)
+    if inverse is None:
+        return []
+    passes = []
+    if one_id is not None:
+        _, factor = aligned(made, inverse)
+        passes.append(Pass(one_id, times(mover(made.axes, call.states[one_id].axes), factor.pairs)))
+    if two_id is not None:
+        _, square = aligned(made, function_of(inverse, inverse.values**2))
+        top = aligned(made, call.state(0))[1]
+        pairs = square.pairs * top.pairs
+        passes.append(Pass(two_id, times(mover(made.axes, two.axes), pairs)))
+    return passes
+
+
+def _chance(call: Call, position: int) -> State:
+    return call.state(position)
+
+
+@forward("where")
+def where(call: Call) -> State:
+    """A mixture: the condition's share of one, the rest of the other."""
+    chosen = call.state(0)
+    one, two = call.state(1), call.state(2)
+    return mixed(chosen, one, two)
+
+
+def mixed(chosen: State, one: State, two: State) -> State:
+    """chosen·x + (1 − chosen)·y for a 0/1 tensor ``chosen``."""
+    from fanin.propagation.algebra import added, shifted
+
+    huge = 1e4
+    if chosen.known is not None:
+        if two.is_constant and two.mean < -huge:
+            return blocked_where(one, ~chosen.known.bool())
+        if one.is_constant and one.mean < -huge:
+            return blocked_where(two, chosen.known.bool())
+    opposite = shifted(scaled(chosen, -1.0), 1.0)
+    a, b = multiplied(one, chosen), multiplied(two, opposite)
+    # x·1[A] and y·1[not A] never meet: E[ab] = 0, which the means do not say.
+    a, b = aligned(a, b)
+    total = added(a, b)
+    meet = E_product(chosen, opposite)
+    c, _ = aligned(meet, a)
+    _, x = aligned(a, one)
+    _, y = aligned(a, two)
+    pairs = a.pairs + b.pairs + 2 * x.mean * y.mean * aligned(a, c)[1].pairs
+    return gaussian(total.axes, a.mean + b.mean, pairs).with_flags(one, two)
+
+
+def E_product(chosen: State, opposite: State) -> State:  # noqa: N802
+    """A holder of E[c (1 − c′)] as pair moments: E[c] − E[c c′]."""
+    return gaussian(chosen.axes, 0.0, chosen.mean - chosen.pairs)
+
+
+def blocked_where(state: State, blocked: object) -> State:
+    """The state with a mask of positions that a softmax must not see."""
+    from dataclasses import replace
+
+    import torch
+
+    assert isinstance(blocked, torch.Tensor)
+    return replace(state, blocked=blocked)
+
+
+@backward("where")
+def where_backward(call: Call) -> list[Pass]:
+    """Each side receives the gradient where it was chosen."""
+    from fanin.propagation.algebra import shifted
+
+    made, chosen = call.made(), call.state(0)
+    opposite = shifted(scaled(chosen, -1.0), 1.0)
+    passes = []
+    for position, share in ((1, chosen), (2, opposite)):
+        tensor = call.tensor(position)
+        if tensor is not None:
+            _, factor = aligned(made, share)
+            move = mover(made.axes, call.states[tensor].axes)
+            passes.append(Pass(tensor, times(move, factor.pairs)))
+    return passes
+
+
+@forward("masked_fill")
+def masked_fill(call: Call) -> State:
+    """The value where the mask is true."""
+    return mixed(call.state(1), call.state(2), call.state(0))
+
+
+@backward("masked_fill")
+def masked_fill_backward(call: Call) -> list[Pass]:
+    """0 where the value was filled in."""
+    from fanin.propagation.algebra import shifted
+
+    tensor, made = call.tensor(0), call.made()
+    if tensor is None:
+        return []
+    opposite = shifted(scaled(call.state(1), -1.0), 1.0)
+    _, factor = aligned(made, opposite)
+    return [Pass(tensor, times(mover(made.axes, call.states[tensor].axes), factor.pairs))]
+
+
+@forward("addcmul")
+def addcmul(call: Call) -> State:
+    """x + value · y · z."""
+    from fanin.propagation.algebra import added
+
+    value = float(call.operation.kwargs.get("value", 1))
+    return added(call.state(0), scaled(multiplied(call.state(1), call.state(2)), value))

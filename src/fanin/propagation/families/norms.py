@@ -1,0 +1,187 @@
+"""Normalisations: layer, batch, group, instance and RMS norms as ATen runs them.
+
+Written out by hand (mean, subtract, square, rsqrt, multiply) a norm needs no rule of its own: its
+parts have theirs.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fanin.propagation.algebra import (
+    added,
+    aligned,
+    centred_pairs,
+    mean_pairs,
+    multiplied,
+)
+from fanin.propagation.call import Call
+from fanin.propagation.families.pointwise import mover, times
+from fanin.propagation.families.views import reshaped
+from fanin.propagation.layout import Axes, fit, fit_flat
+from fanin.propagation.quadrature import Array
+from fanin.propagation.registry import Pass, backward, forward
+from fanin.propagation.state import State, constant, gaussian
+
+_LAYER = ("native_layer_norm", "_fused_rms_norm", "rms_norm")
+_BATCH = (
+    "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
+    "cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_with_update",
+    "_native_batch_norm_legit_functional", "_batch_norm_no_update",
+)  # fmt: skip
+
+
+class _Plan:
+    """Which shape and axes a norm works on, and with what scale and shift."""
+
+    def __init__(self, call: Call) -> None:
+        state = call.state(0)
+        shape = state.shape
+        self.view = shape
+        self.centre = True
+        self.fixed: tuple[State, State] | None = None
+        self.weight_position, self.bias_position = 1, 2
+        if call.name in _LAYER:
+            self.weight_position, self.bias_position = 2, 3
+            self.centre = call.name == "native_layer_norm"
+            count = len(call.raw(1))
+            self.dims = list(range(len(shape) - count, len(shape)))
+            eps = call.raw(4 if self.centre else 3, "eps")
+            self.eps = 1e-6 if eps is None else float(eps)
+            self.parameter_axis: int | None = None
+        elif call.name == "native_group_norm":
+            groups = int(call.raw(6))
+            self.view = (shape[0], groups, shape[1] // groups, *shape[2:])
+            self.dims = list(range(2, len(self.view)))
+            self.eps = float(call.raw(7))
+            self.parameter_axis = 1
+        else:
+            self.dims = [i for i in range(len(shape)) if i != 1]
+            no_training = call.name.endswith("no_training")
+            last = call.operation.args[-1]
+            self.eps = float(call.raw(6 if no_training else 7, "eps", last) or 0.0)
+            if call.name == "_batch_norm_with_update":
+                self.eps = float(call.raw(6))
+            training = not no_training and (
+                call.name == "_batch_norm_with_update" or bool(call.raw(5))
+            )
+            running = call.optional(3), call.optional(4)
+            if not training and running[0] is not None and running[1] is not None:
+                self.fixed = running[0], running[1]
+            self.parameter_axis = 1
+
+    def parameter(self, call: Call, position: int, default: float) -> State:
+        """Scale or shift, with axes of length 1 behind it so that it broadcasts."""
+        found = call.optional(position)
+        if found is None:
+            return constant((), default)
+        if self.parameter_axis is None:
+            return found
+        trailing = len(call.state(0).shape) - 2
+        return reshaped(found, (*found.shape, *(1,) * trailing))
+
+
+def normalised(pairs: Array, axes: Axes, dims: Sequence[int], eps: float, centre: bool) -> Array:
+    """Pair moments of (x − mean) / √(var + eps), the statistics taken over some axes."""
+    centred = centred_pairs(pairs, axes, dims) if centre else pairs
+    power = max(float(centred.flat[0]), 0.0)
+    # An RMS norm divides by the root mean square, a layer norm by the centred one.
+    result: Array = centred / (power + eps) if power + eps > 0 else np.zeros_like(centred)
+    return result
+
+
+@forward(*_LAYER, *_BATCH, "native_group_norm")
+def norm(call: Call) -> list[State | None]:
+    """Unit second moment, the mean over the normalised axes taken off."""
+    plan, state = _Plan(call), call.state(0)
+    if plan.fixed is not None:
+        return _with_running_statistics(call, plan, state)
+    view = reshaped(state, plan.view)
+    pairs = normalised(view.pairs, view.axes, plan.dims, plan.eps, plan.centre)
+    unit_pairs = fit_flat(pairs, view.axes, state.axes)
+    power = float((centred_pairs(view.pairs, view.axes, plan.dims) if plan.centre
+                   else view.pairs).flat[0]) + plan.eps  # fmt: skip
+    mean = 0.0 if plan.centre else state.mean / power**0.5 if power > 0 else 0.0
+    unit = gaussian(state.axes, mean, unit_pairs)
+    call.parts.keep(call.operation, "unit", unit)
+    call.parts.keep(call.operation, "power", power)
+    scale = plan.parameter(call, plan.weight_position, 1.0)
+    out = multiplied(unit, scale)
+    if call.name == "native_layer_norm" or call.name not in _LAYER:
+        out = added(out, plan.parameter(call, plan.bias_position, 0.0))
+    return [out.with_flags(state), *_statistics(call, power)]
+
+
+def _statistics(call: Call, power: float) -> list[State | None]:
+    rest: list[State | None] = []
+    for k in range(1, len(call.operation.outputs)):
+        value = 0.0 if k == 1 and call.name not in _LAYER[1:] else power**-0.5 if power > 0 else 0.0
+        rest.append(constant(call.shape(k), value))
+    return rest
+
+
+def _with_running_statistics(call: Call, plan: _Plan, state: State) -> list[State | None]:
+    assert plan.fixed is not None
+    mean, variance = plan.fixed
+    factor = float(np.mean(1 / np.sqrt(max(variance.mean, 0.0) + plan.eps)))
+    from fanin.propagation.algebra import scaled
+
+    trailing = len(state.shape) - 2
+    centre = reshaped(mean, (*mean.shape, *(1,) * trailing))
+    unit = scaled(added(state, scaled(centre, -1.0)), factor)
+    call.parts.keep(call.operation, "unit", unit)
+    call.parts.keep(call.operation, "power", factor**-2)
+    out = added(
+        multiplied(unit, plan.parameter(call, 1, 1.0)), plan.parameter(call, 2, 0.0)
+    )
+    return [out.with_flags(state), *_statistics(call, factor**-2)]
+
+
+@backward(*_LAYER, *_BATCH, "native_group_norm")
+def norm_backward(call: Call) -> list[Pass]:
+    """γ g / σ, less its mean and less its part along the normalised input."""
+    plan, state, made = _Plan(call), call.state(0), call.made()
+    unit: State = call.parts.kept(call.operation, "unit")
+    power: float = call.parts.kept(call.operation, "power")
+    scale = plan.parameter(call, plan.weight_position, 1.0)
+    factor = aligned(made, scale)[1].pairs
+    view = reshaped(state, plan.view)
+
+    def move(pairs: Array) -> Array:
+        inner = fit(pairs * factor, made.axes, state.axes)
+        if plan.fixed is not None:
+            return inner / power
+        folded = fit_flat(inner, state.axes, view.axes)
+        left = centred_pairs(folded, view.axes, plan.dims) if plan.centre else folded
+        count = float(np.prod([view.shape[d] for d in plan.dims]))
+        # x̂ takes one direction of the n that the statistics run over.
+        left = left * (1 - 1 / count) if count > 1 else left * 0.0
+        return fit_flat(left, view.axes, state.axes) / power if power > 0 else inner * 0.0
+
+    passes = []
+    source = call.tensor(0)
+    if source is not None:
+        passes.append(Pass(source, move))
+    for position, factor_pairs in (
+        (plan.weight_position, aligned(made, unit)[1].pairs),
+        (plan.bias_position, None),
+    ):
+        tensor = call.tensor(position)
+        if tensor is None:
+            continue
+        target = plan.parameter(call, position, 0.0)
+        to = mover(made.axes, target.axes)
+        true_axes = call.states[tensor].axes
+
+        def back(
+            pairs: Array, to: object = to, factor: Array | None = factor_pairs,
+            have: Axes = target.axes, want: Axes = true_axes,
+        ) -> Array:
+            found = times(to, factor)(pairs) if factor is not None else to(pairs)  # type: ignore[arg-type,operator]
+            return fit_flat(found, have, want)
+
+        passes.append(Pass(tensor, back))
+    return passes
+
+
+__all__ = ["mean_pairs", "norm"]

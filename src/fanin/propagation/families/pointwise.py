@@ -1,0 +1,221 @@
+"""Elementwise operations: any of them, by calling the recorded one on the quadrature nodes.
+
+Nothing is looked up: an operation that ATen tags as pointwise is evaluated where the Gaussian
+under its input puts its weight, whether it has ever been seen before or not.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fanin.graph.graph import Ref
+from fanin.propagation.algebra import aligned
+from fanin.propagation.call import Call, rebuilt_arguments, resolve
+from fanin.propagation.layout import Axes, fit, shape_of
+from fanin.propagation.algebra import reduced_to
+from fanin.propagation.quadrature import COUNT, NODES, WEIGHTS, Array, pair_moments
+from fanin.propagation.registry import Pass
+from fanin.propagation.state import State, function_of, gaussian
+
+COARSE = 129
+"""Nodes per argument where two independent tensors meet in an elementwise operation."""
+
+NAMED = {"glu", "prelu", "_prelu_kernel", "rrelu_with_noise"}
+_SIZED = ("zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "empty_like")
+
+
+def is_pointwise(call: Call) -> bool:
+    """Whether the recorded operation maps every element on its own."""
+    function = resolve(call.operation.name, call.operation.overload)
+    tags = getattr(function, "tags", ())
+    return torch.Tag.pointwise in tags
+
+
+def _float_inputs(call: Call) -> list[int]:
+    return list(dict.fromkeys(call.operation.inputs))
+
+
+def pointwise_forward(call: Call) -> State | None:
+    """Moments behind an elementwise operation; None where the operation is no such thing."""
+    if not is_pointwise(call) or len(call.operation.outputs) != 1:
+        return None
+    varying, states = _varying(call)
+    if not varying:
+        return None
+    first = states[varying[0]]
+    if all(states[t].base.key == first.base.key for t in varying):
+        values = _evaluate(call, {t: states[t].values for t in varying}, states)
+        if values is None:
+            return None
+        return function_of(first, _tamed(values)).with_flags(*states.values())
+    if len(varying) == 2:
+        return _two_arguments(call, varying, states)
+    return None
+
+
+def _varying(call: Call) -> tuple[list[int], dict[int, State]]:
+    """The inputs that are not one constant, and all inputs under the output's axes."""
+    tensors = list(dict.fromkeys(call.operation.inputs))
+    states = {t: call.states[t] for t in tensors}
+    varying = [t for t in tensors if not states[t].is_constant] or tensors[:1]
+    common = states[varying[0]] if varying else None
+    for tensor in tensors:
+        if common is not None:
+            common, _ = aligned(common, states[tensor])
+    under = {}
+    for tensor in tensors:
+        if common is not None:
+            _, under[tensor] = aligned(common, states[tensor])
+    return varying, under
+
+
+def _evaluate(
+    call: Call, values: dict[int, Array], states: dict[int, State], shape: tuple[int, ...] = (COUNT,)
+) -> Array | None:
+    function = resolve(call.operation.name, call.operation.overload)
+    if function is None:
+        return None
+    tensors = {
+        t: torch.from_numpy(np.ascontiguousarray(values[t]))
+        if t in values
+        else torch.full((), state.mean, dtype=torch.float64)
+        for t, state in states.items()
+    }
+    _restore_kinds(call, tensors)
+    args, kwargs = rebuilt_arguments(call.operation, tensors)
+    try:
+        with torch.no_grad():
+            out = function(*args, **kwargs)
+    except (RuntimeError, NotImplementedError, TypeError):
+        return None
+    if not isinstance(out, torch.Tensor) or tuple(out.shape) != shape:
+        return None
+    return np.asarray(out.to(torch.float64).numpy())
+
+
+def _restore_kinds(call: Call, tensors: dict[int, torch.Tensor]) -> None:
+    for tensor in tensors:
+        if call.kind(tensor) == "bool":
+            tensors[tensor] = tensors[tensor] > 0.5
+
+
+def _tamed(values: Array) -> Array:
+    """Values with what is not finite replaced by the nearest finite one.
+
+    log(0) and 1/0 are met by single nodes of the grid, never by a model's numbers.
+    """
+    finite = np.isfinite(values)
+    if finite.all():
+        return values
+    if not finite.any():
+        return np.zeros_like(values)
+    where = np.flatnonzero(finite)
+    return np.interp(np.arange(len(values)), where, values[where])
+
+
+def _two_arguments(call: Call, varying: Sequence[int], states: dict[int, State]) -> State | None:
+    """An elementwise operation on two tensors that have nothing to do with each other."""
+    step = (COUNT - 1) // (COARSE - 1)
+    picks = slice(0, None, step)
+    one, two = (states[t] for t in varying)
+    grid = np.meshgrid(one.values[picks], two.values[picks], indexing="ij")
+    values = _evaluate(call, dict(zip(varying, grid, strict=True)), states, (COARSE, COARSE))
+    if values is None:
+        return None
+    values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    w = WEIGHTS[picks] / WEIGHTS[picks].sum()
+    mean = float(w @ values @ w)
+    q = float(w @ values**2 @ w)
+    # Effects of either argument alone: how much of a pair's covariance survives when the other
+    # argument differs.
+    by_one = float(w @ (values @ w) ** 2) - mean**2
+    by_two = float(w @ (w @ values) ** 2) - mean**2
+    both = max(q - mean**2 - by_one - by_two, 0.0)
+    c1, c2 = one.base.correlations, two.base.correlations
+    pairs = mean**2 + by_one * c1 + by_two * c2 + both * c1 * c2
+    return gaussian(one.axes, mean, pairs).with_flags(one, two)
+
+
+def input_slopes(call: Call) -> dict[int, Array] | None:
+    """Derivative of the output by each input, on the nodes of the base that they share."""
+    function = resolve(call.operation.name, call.operation.overload)
+    if function is None:
+        return None
+    varying, states = _varying(call)
+    made = call.made()
+    if any(states[t].base.key != made.base.key for t in varying):
+        return None
+    tensors = {
+        t: torch.from_numpy(
+            np.ascontiguousarray(state.values)
+            if t in varying
+            else np.full(COUNT, state.mean)
+        )
+        for t, state in states.items()
+    }
+    floats = [t for t in tensors if call.kind(t).startswith(("float", "bfloat"))]
+    for tensor in floats:
+        tensors[tensor].requires_grad_()
+    _restore_kinds(call, tensors)
+    args, kwargs = rebuilt_arguments(call.operation, tensors)
+    try:
+        with torch.enable_grad():
+            out = function(*args, **kwargs)
+            if not out.requires_grad:
+                return {}
+            found = torch.autograd.grad(
+                out.sum(), [tensors[t] for t in floats], allow_unused=True
+            )
+    except (RuntimeError, NotImplementedError, TypeError):
+        return None
+    return {
+        t: _tamed(np.asarray(slope.numpy()))
+        for t, slope in zip(floats, found, strict=True)
+        if slope is not None
+    }
+
+
+def mover(made: Axes, target: Axes) -> Callable[[Array], Array]:
+    """Pair moments of a broadcast output's gradient -> those of an input's."""
+
+    def move(pairs: Array) -> Array:
+        rest, axes = reduced_to(pairs, made, target)
+        return fit(rest, axes, target)
+
+    return move
+
+
+def keeps_lengths(made: Axes, target: Axes) -> bool:
+    """Whether no summing is needed on the way back."""
+    return shape_of(made)[len(made) - len(target) :] == shape_of(target) and all(
+        n == 1 for n in shape_of(made)[: len(made) - len(target)]
+    )
+
+
+def pointwise_backward(call: Call) -> list[Pass] | None:
+    """g · ∂φ for elementwise operations on functions of one base."""
+    if not is_pointwise(call) or len(call.operation.outputs) != 1:
+        return None
+    slopes = input_slopes(call)
+    if slopes is None:
+        return None
+    made = call.made()
+    passes = []
+    for tensor, slope in slopes.items():
+        target = call.states[tensor]
+        move = mover(made.axes, target.axes)
+        if target.base.key == made.base.key and keeps_lengths(made.axes, target.axes):
+            passes.append(Pass(tensor, move, slope))
+        else:
+            passes.append(Pass(tensor, times(move, pair_moments(slope, made.base.correlations))))
+    return passes
+
+
+def times(move: Callable[[Array], Array], factors: Array) -> Callable[[Array], Array]:
+    """Multiply pair moments by those of an independent factor before moving them."""
+    return lambda pairs: move(pairs * factors)
+
+
+__all__ = ["NODES", "Ref", "replace"]

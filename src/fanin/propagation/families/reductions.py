@@ -1,0 +1,162 @@
+"""Means, sums, variances and norms over axes."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from fanin.propagation.algebra import averaged, centred_pairs, positions_of
+from fanin.propagation.call import Call
+from fanin.propagation.layout import Axes, atoms_of, average_over, fit
+from fanin.propagation.quadrature import Array
+from fanin.propagation.registry import Pass, backward, forward
+from fanin.propagation.state import State, function_of, gaussian
+
+
+def _dims(call: Call, position: int = 1) -> list[int]:
+    value = call.raw(position, "dim")
+    rank = len(call.state(0).axes)
+    if value is None or call.operation.overload in ("", "default") and position == 1 and (
+        not isinstance(value, tuple | list | int)
+    ):
+        return list(range(rank))
+    dims = [value] if isinstance(value, int) else list(value)
+    return [d % max(rank, 1) for d in dims] or list(range(rank))
+
+
+def _keep(call: Call) -> bool:
+    return len(call.shape()) == len(call.state(0).axes)
+
+
+@forward("mean", "sum", "nansum")
+def mean(call: Call) -> State:
+    """Averages of pairs: μ² + var (1 + (k − 1) ρ) / k."""
+    return averaged(call.state(0), _dims(call), _keep(call), total=call.name != "mean")
+
+
+def _grown(axes: Axes, dims: list[int], made: Axes, pairs: Array) -> tuple[Axes, Array]:
+    """The reduced tensor's pairs with the reduced axes back, along which all agree."""
+    position, at = 0, 0
+    kept = iter(made if len(made) != len(axes) else [a for i, a in enumerate(made)
+                                                     if i not in dims])  # fmt: skip
+    grown: list[tuple[int, ...]] = []
+    for i, axis in enumerate(axes):
+        if i in dims:
+            for _ in axis:
+                pairs = np.stack([pairs, pairs], axis=at)
+                at += 1
+            grown.append(axis)
+        else:
+            axis = next(kept)
+            at += len(axis)
+            grown.append(axis)
+        position += 1
+    return tuple(grown), pairs
+
+
+@backward("mean", "sum", "nansum")
+def mean_backward(call: Call) -> list[Pass]:
+    """g / k to each, the same for all."""
+    tensor, state, made = call.tensor(0), call.state(0), call.made()
+    if tensor is None:
+        return []
+    dims = _dims(call)
+    count = float(np.prod([state.shape[d] for d in dims])) if call.name == "mean" else 1.0
+
+    def move(pairs: Array) -> Array:
+        axes, found = _grown(state.axes, dims, made.axes, pairs)
+        return fit(found, axes, state.axes)
+
+    return [Pass(tensor, move, 1.0 / count)]
+
+
+@forward("var", "std", "var_mean", "std_mean")
+def variance(call: Call) -> list[State] | State:
+    """The centred second moment; its own spread from the number of independent terms."""
+    state = call.state(0)
+    value = call.raw(1, "dim")
+    dims = _dims(call) if isinstance(value, int | tuple | list) else list(range(len(state.axes)))
+    atoms = atoms_of(state.axes)
+    positions = positions_of(state.axes, dims)
+    count = float(np.prod([atoms[p] for p in positions])) if positions else 1.0
+    centred = float(centred_pairs(state.pairs, state.axes, dims).flat[0])
+    correction = call.operation.kwargs.get("correction", 1)
+    unbiased = 1 if correction is None else float(correction)
+    level = centred * count / max(count - unbiased, 1e-9) if count > 1 else 0.0
+    keep = _keep(call)
+    axes = averaged(state, dims, keep).axes
+    pairs = np.full((2,) * len(atoms_of(axes)), level**2)
+    pairs.flat[0] += 2 * level**2 / max(count, 1.0)
+    made = gaussian(axes, level, pairs).with_flags(state)
+    if call.name.startswith("std"):
+        made = function_of(made, np.sqrt(np.maximum(made.values, 0.0)))
+    if not call.name.endswith("_mean"):
+        return made
+    return [made, averaged(state, dims, keep)]
+
+
+@forward("linalg_vector_norm", "norm", "frobenius_norm")
+def vector_norm(call: Call) -> State | None:
+    """√Σ x² from the second moment, where the order is 2."""
+    if call.name != "frobenius_norm" and (call.raw(1, "ord", 2) or 2) not in (2, 2.0):
+        return None
+    state = call.state(0)
+    value = call.raw(2 if call.name != "frobenius_norm" else 1, "dim")
+    rank = len(state.axes)
+    dims = (
+        list(range(rank)) if value is None
+        else [value % rank] if isinstance(value, int)
+        else [d % rank for d in value] or list(range(rank))
+    )  # fmt: skip
+    square = function_of(state, state.values**2)
+    total = averaged(square, dims, _keep(call), total=True)
+    return function_of(total, np.sqrt(np.maximum(total.values, 0.0)))
+
+
+@forward("cumsum")
+def cumsum(call: Call) -> State:
+    """Sums of 1, 2, …, T terms: averaged over how many."""
+    state = call.state(0)
+    dim = int(call.raw(1, "dim")) % len(state.axes)
+    total = state.shape[dim]
+    if total == 1:
+        return state
+    atoms, positions = atoms_of(state.axes), positions_of(state.axes, [dim])
+    all_pairs = average_over(state.pairs, atoms, positions)
+    same = np.asarray(state.pairs)
+    for p in positions:
+        same = np.take(same, 0, p) if len(positions) == 1 else same
+    if len(positions) > 1:
+        return replace(gaussian(state.axes, state.mean, state.pairs), sampled=True)
+    differ = np.take(state.pairs, 1, positions[0])
+    n = np.arange(1, total + 1)
+    own = n.mean() * same + (n * (n - 1)).mean() * differ
+    least = np.minimum.outer(n, n).mean()
+    other = least * same + (np.outer(n, n).mean() - least) * differ
+    del all_pairs
+    pairs = np.stack([own, other], axis=positions[0])
+    return gaussian(state.axes, float(n.mean()) * state.mean, pairs).with_flags(state)
+
+
+@backward("cumsum")
+def cumsum_backward(call: Call) -> list[Pass]:
+    """The same sums from the other end."""
+    tensor, made = call.tensor(0), call.made()
+    if tensor is None:
+        return []
+
+    def move(pairs: Array) -> Array:
+        dim = int(call.raw(1, "dim")) % len(made.axes)
+        state = gaussian(made.axes, 0.0, pairs)
+        total = made.shape[dim]
+        positions = positions_of(made.axes, [dim])
+        if total == 1 or len(positions) != 1:
+            return fit(pairs, made.axes, call.state(0).axes)
+        same, differ = (np.take(state.pairs, k, positions[0]) for k in (0, 1))
+        n = np.arange(1, total + 1)
+        own = n.mean() * same + (n * (n - 1)).mean() * differ
+        least = np.minimum.outer(n, n).mean()
+        other = least * same + (np.outer(n, n).mean() - least) * differ
+        found = np.stack([own, other], axis=positions[0])
+        return fit(found, made.axes, call.state(0).axes)
+
+    return [Pass(tensor, move)]

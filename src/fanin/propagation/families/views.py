@@ -1,0 +1,380 @@
+"""Views, copies, casts, slices and shuffles: moments stay, axes move."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fanin.graph.graph import Ref
+from fanin.propagation.call import Call
+from fanin.propagation.layout import (
+    Arrangement,
+    Axes,
+    Axis,
+    atom_range,
+    atoms_of,
+    fit,
+    fit_flat,
+    plain_axes,
+    regroup,
+    shape_of,
+)
+from fanin.propagation.quadrature import Array
+from fanin.propagation.registry import Pass, backward, forward
+from fanin.propagation.state import Base, State, gaussian
+
+
+def moved_state(state: State, axes: Axes, pairs: Array, base_pairs: Array, view: object) -> State:
+    """The state under new axes.  Equal views of one base stay functions of one base."""
+    base = Base((state.base.key, view), state.base.mean, state.base.std, base_pairs)
+    return replace(state, axes=axes, pairs=pairs, base=base, known=None, blocked=None)
+
+
+@forward(
+    "clone", "detach", "alias", "contiguous", "_to_copy", "to", "lift_fresh", "lift_fresh_copy",
+    "lift", "positive", "dropout_identity", "_conj", "resolve_conj", "_fw_primal",
+)  # fmt: skip
+def same(call: Call) -> State:
+    """Copies and casts."""
+    return call.state(0)
+
+
+@backward(
+    "clone", "alias", "contiguous", "_to_copy", "to", "lift_fresh", "lift_fresh_copy", "lift",
+    "positive", "_fw_primal",
+)  # fmt: skip
+def same_backward(call: Call) -> list[Pass]:
+    """The gradient passes unchanged."""
+    return _through(call, lambda pairs: fit(pairs, call.made().axes, call.state(0).axes))
+
+
+@backward("detach")
+def detach_backward(call: Call) -> list[Pass]:
+    """Nothing flows back."""
+    return []
+
+
+def _through(
+    call: Call, move: Callable[[Array], Array], slope: float | None = 1.0
+) -> list[Pass]:
+    tensor = call.tensor(0)
+    return [] if tensor is None else [Pass(tensor, move, slope)]
+
+
+@forward("copy")
+def copy(call: Call) -> State:
+    """``copy_(source)``: the source, broadcast to the target."""
+    from fanin.propagation.algebra import aligned
+
+    return aligned(call.state(1), call.state(0))[0]
+
+
+@backward("copy")
+def copy_backward(call: Call) -> list[Pass]:
+    """To the source alone."""
+    from fanin.propagation.families.pointwise import mover
+
+    source = call.tensor(1)
+    if source is None:
+        return []
+    return [Pass(source, mover(call.made().axes, call.state(1).axes), None)]
+
+
+def reshaped(state: State, shape: Sequence[int]) -> State:
+    """The same elements in row-major order under another shape."""
+    if tuple(shape) == state.shape:
+        return state
+    if 0 in shape:
+        return gaussian(plain_axes(shape), 0.0, np.zeros((2,) * len(atoms_of(plain_axes(shape)))))
+    arrangement = Arrangement(atoms_of(state.axes), [state.pairs, state.base.pairs])
+    axes = regroup(arrangement, shape)
+    view = ("reshape", tuple(shape))
+    return moved_state(state, axes, arrangement.arrays[0], arrangement.arrays[1], view)
+
+
+@forward(
+    "view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze", "flatten",
+    "unflatten", "_reshape_copy", "view_copy",
+)  # fmt: skip
+def reshape(call: Call) -> State:
+    """Regroup atoms into the new axes; the shape is that of the output."""
+    return reshaped(call.state(0), call.shape())
+
+
+@backward(
+    "view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze", "flatten",
+    "unflatten", "_reshape_copy", "view_copy",
+)  # fmt: skip
+def reshape_backward(call: Call) -> list[Pass]:
+    """The same regrouping, back."""
+    return _through(call, lambda pairs: fit_flat(pairs, call.made().axes, call.state(0).axes))
+
+
+def permuted(state: State, order: Sequence[int]) -> State:
+    """Axes in another order."""
+    atoms = [p for d in order for p in atom_range(state.axes, d)]
+    axes = tuple(state.axes[d] for d in order)
+    view = ("permute", tuple(order))
+    return moved_state(
+        state, axes, state.pairs.transpose(atoms), state.base.pairs.transpose(atoms), view
+    )
+
+
+def _order(call: Call) -> list[int]:
+    rank = len(call.state(0).axes)
+    if call.name == "permute":
+        return [d % rank for d in call.raw(1, "dims")]
+    order = list(range(rank))
+    if call.name in ("t", "numpy_T", "mT", "adjoint"):
+        one, two = (-2, -1) if rank >= 2 else (0, 0)
+    else:
+        one, two = call.raw(1, "dim0"), call.raw(2, "dim1")
+    if rank:
+        order[one], order[two] = order[two], order[one]
+    return order
+
+
+@forward("t", "transpose", "permute", "numpy_T", "swapaxes", "movedim")
+def permute(call: Call) -> State:
+    """Axes in another order."""
+    return permuted(call.state(0), _order(call))
+
+
+@backward("t", "transpose", "permute", "numpy_T", "swapaxes", "movedim")
+def permute_backward(call: Call) -> list[Pass]:
+    """The inverse order."""
+    state = call.state(0)
+    atoms = [p for d in _order(call) for p in atom_range(state.axes, d)]
+    moved = tuple(state.axes[d] for d in _order(call))
+    inverse = np.argsort(atoms)
+    return _through(
+        call, lambda pairs: fit(pairs, call.made().axes, moved).transpose(inverse)
+    )
+
+
+@forward("expand", "broadcast_to", "expand_copy")
+def expand(call: Call) -> State:
+    """Repeat along axes of length 1, as copies that agree."""
+    from fanin.propagation.algebra import aligned
+
+    blank = gaussian(plain_axes(call.shape()), 0.0, np.zeros((2,) * _count(call.shape())))
+    state = call.state(0)
+    grown = aligned(state, blank)[0]
+    return moved_state(state, grown.axes, grown.pairs, grown.base.pairs, ("expand", call.shape()))
+
+
+@forward("repeat", "tile")
+def repeat(call: Call) -> State | None:
+    """Repeat whole axes: new outermost atoms along which all agree."""
+    state = call.state(0)
+    times = list(call.raw(1, "repeats"))
+    axes: list[Axis] = []
+    pairs, base = state.pairs, state.base.pairs
+    position = 0
+    lead = len(times) - len(state.axes)
+    for i, n in enumerate(times):
+        axis = state.axes[i - lead] if i >= lead else ()
+        if n > 1:
+            pairs, base = (np.stack([a, a], axis=position) for a in (pairs, base))
+            axes.append((n, *axis))
+        else:
+            axes.append(axis)
+        position += len(axes[-1])
+    return moved_state(state, tuple(axes), pairs, base, ("repeat", tuple(times)))
+
+
+def _count(shape: Sequence[int]) -> int:
+    return sum(1 for n in shape if n != 1)
+
+
+@backward("expand", "broadcast_to", "expand_copy")
+def expand_backward(call: Call) -> list[Pass]:
+    """Summed over what was repeated."""
+    from fanin.propagation.families.pointwise import mover
+
+    tensor = call.tensor(0)
+    if tensor is None:
+        return []
+    slope = 1.0 if call.shape() == call.state(0).shape else None
+    return [Pass(tensor, mover(call.made().axes, call.state(0).axes), slope)]
+
+
+def sliced(state: State, dim: int, length: int, view: object) -> State:
+    """A part of one axis: the other moments stay."""
+    axes, position = state.axes, atom_range(state.axes, dim).start
+    arrangement = Arrangement(atoms_of(axes), [state.pairs, state.base.pairs])
+    for _ in range(len(axes[dim]) - 1):
+        arrangement.join(position)
+    arrays = arrangement.arrays
+    if axes[dim] and length == 1:
+        arrays = [np.take(a, 0, position) for a in arrays]
+    new = (*axes[:dim], (length,) if length != 1 else (), *axes[dim + 1 :])
+    return moved_state(state, new, arrays[0], arrays[1], view)
+
+
+# Gradients of disjoint parts never meet in one element: they add in squares, not coherently,
+# hence slope None for slices.
+def part_of(pairs: Array, given: Axes, target: Axes, dim: int) -> Array:
+    """Pair moments of a gradient that is 0 outside of a slice: back in the whole axis."""
+    n, length = shape_of(target)[dim], shape_of(given)[dim]
+    joined = (*target[:dim], (n,) if n != 1 else (), *target[dim + 1 :])
+    inside = (*target[:dim], (length,) if length != 1 else (), *target[dim + 1 :])
+    pairs = fit(pairs, given, inside)
+    if n == 1:
+        return fit(pairs, joined, target)
+    position = atom_range(joined, dim).start
+    if length == 1:
+        pairs = np.stack([pairs, np.zeros_like(pairs)], axis=position)
+        share = np.array([1 / n, 0.0])
+    else:
+        share = np.array([length / n, length * (length - 1) / (n * (n - 1))])
+    view = [1] * pairs.ndim
+    view[position] = 2
+    return fit(pairs * share.reshape(view), joined, target)
+
+
+def _dim(call: Call, value: int) -> int:
+    return value % max(len(call.state(0).axes), 1)
+
+
+@forward("slice", "narrow", "slice_copy")
+def slice_(call: Call) -> State:
+    """A range of one axis."""
+    dim = _dim(call, call.raw(1, "dim", 0) or 0)
+    view = (call.name, *call.operation.args[1:])
+    return sliced(call.state(0), dim, call.shape()[dim], view)
+
+
+@backward("slice", "narrow", "slice_copy")
+def slice_backward(call: Call) -> list[Pass]:
+    """0 outside of the range."""
+    dim = _dim(call, call.raw(1, "dim", 0) or 0)
+    made, target = call.made().axes, call.state(0).axes
+    if shape_of(made) == shape_of(target):
+        return _through(call, lambda pairs: fit(pairs, made, target))
+    return _through(call, lambda pairs: part_of(pairs, made, target, dim), None)
+
+
+@forward("select", "select_copy")
+def select(call: Call) -> State:
+    """One index of one axis."""
+    dim = _dim(call, call.raw(1, "dim"))
+    part = sliced(call.state(0), dim, 1, ("select", dim, call.raw(2, "index")))
+    return replace(part, axes=(*part.axes[:dim], *part.axes[dim + 1 :]))
+
+
+@backward("select", "select_copy")
+def select_backward(call: Call) -> list[Pass]:
+    """0 at the other indices."""
+    dim = _dim(call, call.raw(1, "dim"))
+    made, target = call.made().axes, call.state(0).axes
+    kept = (*made[:dim], (), *made[dim:])
+    return _through(call, lambda pairs: part_of(pairs, kept, target, dim), None)
+
+
+def _piece_dim(call: Call) -> int:
+    return _dim(call, (call.raw(1, "dim") if call.name == "unbind" else call.raw(2, "dim")) or 0)
+
+
+@forward("split", "split_with_sizes", "unsafe_split", "chunk", "unsafe_chunk", "tensor_split",
+         "unsafe_split_with_sizes", "split_with_sizes_copy", "split_copy")  # fmt: skip
+def split(call: Call) -> list[State]:
+    """Several ranges of one axis."""
+    dim = _piece_dim(call)
+    count = len(call.operation.outputs)
+    return [
+        sliced(call.state(0), dim, call.shape(k)[dim], (call.name, k, call.operation.index))
+        for k in range(count)
+    ]
+
+
+@backward("split", "split_with_sizes", "unsafe_split", "chunk", "unsafe_chunk", "tensor_split",
+          "unsafe_split_with_sizes", "split_with_sizes_copy", "split_copy")  # fmt: skip
+def split_backward(call: Call) -> list[Pass]:
+    """Each piece's gradient in its range."""
+    dim, tensor, target = _piece_dim(call), call.tensor(0), call.state(0).axes
+    if tensor is None:
+        return []
+    return [
+        Pass(tensor, lambda p, k=k: part_of(p, call.made(k).axes, target, dim), None, k)
+        for k in range(len(call.operation.outputs))
+    ]
+
+
+@forward("unbind", "unbind_copy")
+def unbind(call: Call) -> list[State]:
+    """Every index of one axis."""
+    dim = _piece_dim(call)
+    states = []
+    for k in range(len(call.operation.outputs)):
+        part = sliced(call.state(0), dim, 1, ("select", dim, k))
+        states.append(replace(part, axes=(*part.axes[:dim], *part.axes[dim + 1 :])))
+    return states
+
+
+@backward("unbind", "unbind_copy")
+def unbind_backward(call: Call) -> list[Pass]:
+    """Each index's gradient in its place."""
+    dim, tensor, target = _piece_dim(call), call.tensor(0), call.state(0).axes
+    if tensor is None:
+        return []
+
+    def move(pairs: Array, k: int) -> Array:
+        made = call.made(k).axes
+        return part_of(pairs, (*made[:dim], (), *made[dim:]), target, dim)
+
+    return [
+        Pass(tensor, lambda p, k=k: move(p, k), None, k)
+        for k in range(len(call.operation.outputs))
+    ]
+
+
+@forward("roll", "flip", "fliplr", "rot90")
+def shuffle(call: Call) -> State:
+    """Elements in another order along an axis: other numbers at each place, equal moments."""
+    state = call.state(0)
+    return moved_state(state, state.axes, state.pairs, state.base.pairs, call.operation.index)
+
+
+@backward("roll", "flip", "fliplr", "rot90")
+def shuffle_backward(call: Call) -> list[Pass]:
+    """The opposite order."""
+    tensor = call.tensor(0)
+    move = lambda pairs: fit(pairs, call.made().axes, call.state(0).axes)  # noqa: E731
+    return [] if tensor is None else [Pass(tensor, move)]
+
+
+@forward("updated")
+def updated(call: Call) -> State:
+    """Memory written through other views: the written parts weighted by their sizes."""
+    parts = [call.states[ref.tensor] for ref in call.operation.args if isinstance(ref, Ref)]
+    whole = parts[0]
+    total = float(np.prod(whole.shape)) or 1.0
+    share = min(sum(float(np.prod(p.shape)) for p in parts[1:]) / total, 1.0)
+    if not parts[1:]:
+        return whole
+    weights = np.array([float(np.prod(p.shape)) for p in parts[1:]])
+    weights /= weights.sum()
+    q_in = float(sum(w * p.second_moment for w, p in zip(weights, parts[1:], strict=True)))
+    m_in = float(sum(w * p.mean for w, p in zip(weights, parts[1:], strict=True)))
+    mean = share * m_in + (1 - share) * whole.mean
+    pairs = np.full((2,) * _count(whole.shape), mean**2)
+    pairs.flat[0] = share * q_in + (1 - share) * whole.second_moment
+    return gaussian(plain_axes(whole.shape), mean, pairs).with_flags(*parts)
+
+
+@backward("updated")
+def updated_backward(call: Call) -> list[Pass]:
+    """Every written part receives the gradient of its place."""
+    refs = [ref for ref in call.operation.args if isinstance(ref, Ref)]
+    passes = []
+    for ref in refs[1:] or refs:
+        target = call.states[ref.tensor]
+
+        def move(pairs: Array, target: State = target) -> Array:
+            found = np.zeros_like(target.pairs)
+            found.flat[0] = pairs.flat[0]
+            return found
+
+        passes.append(Pass(ref.tensor, move))
+    return passes

@@ -1,0 +1,139 @@
+"""States at the start: parameters from a plan or as they stand, buffers, inputs."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fanin.errors import PlanError
+from fanin.graph.graph import Graph, Ref
+from fanin.propagation.call import CallParts, functional_name
+from fanin.propagation.state import State, constant, independent, measured
+
+MOST_BUFFER = 1 << 22
+
+
+def parameter_state(
+    name: str, tensor: torch.Tensor, plan: Mapping[str, Any] | None, parts: CallParts
+) -> State:
+    """State of a parameter: what the plan draws, or the exact moments of what is there.
+
+    Raises:
+        PlanError: the parameter is on meta and no plan says how it is drawn.
+    """
+    assignment = plan.get(name) if plan is not None else None
+    scheme = getattr(assignment, "scheme", None)
+    if assignment is not None and scheme is not None:
+        return _drawn(name, tuple(tensor.shape), assignment)
+    if tensor.is_meta:
+        if plan is None:
+            raise PlanError(
+                f"{name!r} is on the meta device and has no values. Pass plan=fanin.plan(model, "
+                "inputs), which says how it is drawn, or a model with weights."
+            )
+        parts.note(f"{name} is left by the plan and has no values: taken as zeros.")
+        return constant(tuple(tensor.shape), 0.0)
+    if not tensor.is_floating_point():
+        return measured(tensor, keep=True)
+    return measured(tensor, keep=False)
+
+
+def _drawn(name: str, shape: tuple[int, ...], assignment: Any) -> State:
+    scheme, axes = assignment.scheme, assignment.axes
+    moments = scheme.expected(shape, axes)
+    std = moments.std if assignment.std is None else float(assignment.std)
+    state = independent(shape, float(moments.mean), float(std))
+    rows = len(tuple(getattr(assignment, "zero_rows", ())))
+    if rows and shape:
+        state = replace(state, pairs=state.pairs * (1 - rows / shape[0]))
+    return replace(state, mirrored=type(scheme).__name__.startswith("Mirrored"))
+
+
+def buffer_state(name: str, tensor: torch.Tensor, parts: CallParts) -> State:
+    """State of a buffer: exact, or what its kind usually holds where it is on meta."""
+    if not tensor.is_meta:
+        return measured(tensor, keep=tensor.numel() <= MOST_BUFFER)
+    shape, last = tuple(tensor.shape), name.rpartition(".")[2]
+    if last == "running_var":
+        return constant(shape, 1.0)
+    if last in ("running_mean", "num_batches_tracked"):
+        return constant(shape, 0.0)
+    value: torch.Tensor
+    if not tensor.is_floating_point() and tensor.dtype != torch.bool:
+        value = torch.arange(shape[-1]).expand(shape) if shape else torch.zeros(())
+        guess = "positions 0, 1, 2, …"
+    elif tensor.dtype == torch.bool and len(shape) >= 2:
+        value = torch.ones(shape[-2:]).tril().bool().expand(shape)
+        guess = "a causal mask"
+    elif len(shape) == 1 and "freq" in last:
+        n = shape[0]
+        value = 10000.0 ** (-torch.arange(n, dtype=torch.float64) / n)
+        guess = "rotary frequencies of base 10000"
+    else:
+        parts.note(f"buffer {name} is on meta and has no values: taken as N(0, 1).")
+        return independent(shape, 0.0, 1.0)
+    parts.note(f"buffer {name} is on meta and has no values: taken as {guess}.")
+    return measured(value, keep=True)
+
+
+def input_state(graph: Graph, tensor_id: int, tensor: torch.Tensor, parts: CallParts) -> State:
+    """State of an input: its moments; on meta, what such an input usually is."""
+    if not tensor.is_meta:
+        floating = tensor.is_floating_point()
+        return measured(tensor, keep=not floating)
+    shape = tuple(tensor.shape)
+    if tensor.is_floating_point() or tensor.is_complex():
+        parts.note("inputs on meta: numbers taken as independent N(0, 1).")
+        return independent(shape, 0.0, 1.0)
+    rows = _table_rows(graph, tensor_id)
+    if rows is None:
+        parts.note("inputs on meta: integers that index no table taken as 1.")
+        return measured(torch.ones(shape, dtype=tensor.dtype), keep=True)
+    parts.note("inputs on meta: indices taken as uniform over their table.")
+    drawn = np.random.default_rng(tensor_id).integers(0, rows, shape)
+    return measured(torch.from_numpy(np.asarray(drawn)), keep=True)
+
+
+def _table_rows(graph: Graph, tensor: int) -> int | None:
+    """Rows of the embedding that these integers index, through views and casts."""
+    seen, front = set[int](), [tensor]
+    through = {"view", "_unsafe_view", "reshape", "_to_copy", "clone", "squeeze", "unsqueeze",
+               "slice", "select", "expand", "alias", "detach", "transpose"}  # fmt: skip
+    while front:
+        current = front.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        for operation in graph.consumers.get(current, ()):
+            name = functional_name(operation.name)
+            if name == "embedding" and operation.args[1] == Ref(current):
+                table = operation.args[0]
+                return graph.tensors[table.tensor].shape[0]
+            if name in through:
+                front.extend(operation.outputs)
+    return None
+
+
+def start_states(
+    graph: Graph,
+    model: nn.Module,
+    ids: Mapping[str, int],
+    inputs: list[tuple[int, torch.Tensor]],
+    plan: Mapping[str, Any] | None,
+    parts: CallParts,
+) -> dict[int, State]:
+    """States of every parameter, buffer and input, by tensor id."""
+    states: dict[int, State] = {}
+    for name, tensor in model.named_parameters(remove_duplicate=False):
+        if name in ids and ids[name] not in states:
+            states[ids[name]] = parameter_state(name, tensor.detach(), plan, parts)
+    for name, tensor in model.named_buffers(remove_duplicate=False):
+        if name in ids and ids[name] not in states:
+            states[ids[name]] = buffer_state(name, tensor.detach(), parts)
+    for tensor_id, tensor in inputs:
+        if tensor_id not in states:
+            states[tensor_id] = input_state(graph, tensor_id, tensor.detach(), parts)
+    return states

@@ -1,0 +1,92 @@
+"""Gaussian expectations of functions of one number, on one dense grid.
+
+A dense even grid serves smooth and kinked functions alike: for smooth ones the trapezoidal rule
+under a Gaussian converges faster than any power of the spacing h, and a kink of slope change s
+costs at most s·h²/12 of a density below 0.4, here 2e-6·s.  Gauss–Hermite nodes, sparse where a
+ReLU bends, are off by 1e-2 at the same effort.
+"""
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+HALF_WIDTH = 10.0
+"""The grid spans ±10 standard deviations: beyond lies 1.5e-23 of the mass."""
+COUNT = 2049
+"""Nodes of the grid; odd, so that 0 is a node and the grid is its own mirror image."""
+DEGREES = 48
+"""Hermite coefficients kept for the correlation map; what is left is put on the next degree."""
+
+NODES: Array = np.linspace(-HALF_WIDTH, HALF_WIDTH, COUNT)
+"""z, the argument of a standard normal density."""
+_density = np.exp(-(NODES**2) / 2)
+WEIGHTS: Array = _density / _density.sum()
+"""Weights that sum to 1: E[f(z)] ≈ Σ WEIGHTS·f(NODES)."""
+
+
+@lru_cache(maxsize=1)
+def _weighted_hermite() -> Array:
+    """Rows h_k(z)·weight of the orthonormal Hermite polynomials, k from 0 to DEGREES."""
+    rows = np.empty((DEGREES + 1, COUNT))
+    rows[0], rows[1] = 1.0, NODES
+    for k in range(2, DEGREES + 1):
+        rows[k] = (NODES * rows[k - 1] - math.sqrt(k - 1) * rows[k - 2]) / math.sqrt(k)
+    return rows * WEIGHTS
+
+
+def expectation(values: Array) -> float:
+    """E[f(z)] from the values of f on the nodes."""
+    return float(WEIGHTS @ values)
+
+
+def hermite_coefficients(values: Array) -> Array:
+    """a_k = E[f(z) h_k(z)] for the orthonormal Hermite polynomials, k from 0 to DEGREES."""
+    coefficients: Array = _weighted_hermite() @ values
+    return coefficients
+
+
+def pair_moments(values: Array, correlations: Array, other: Array | None = None) -> Array:
+    """E[f(z) g(z′)] for standard normal pairs of the given correlations; g is f by default.
+
+    Mehler's formula: Σ a_k b_k c^k.  The part of E[f g] beyond the last kept degree decays at
+    least as fast as c^(DEGREES + 1) and is put there, so that c = 1 is exact.
+
+    Args:
+        values: f on the nodes.
+        correlations: any shape, from −1 to 1.
+        other: g on the nodes.
+    """
+    a = hermite_coefficients(values)
+    b = a if other is None else hermite_coefficients(other)
+    products = a * b
+    rest = expectation(values * (values if other is None else other)) - float(products.sum())
+    c = np.clip(correlations, -1.0, 1.0)
+    result: Array = np.polynomial.polynomial.polyval(c, np.append(products, rest))
+    return result
+
+
+def on_nodes(
+    function: Callable[[torch.Tensor], torch.Tensor], mean: float = 0.0, std: float = 1.0
+) -> Array:
+    """The values of an elementwise function at mean + std·NODES, in float64."""
+    with torch.no_grad():
+        out = function(torch.from_numpy(mean + std * NODES))
+    return np.asarray(out.double().numpy(), dtype=np.float64)
+
+
+def slopes_on_nodes(
+    function: Callable[[torch.Tensor], torch.Tensor], mean: float = 0.0, std: float = 1.0
+) -> Array:
+    """φ′ at mean + std·NODES, by automatic differentiation."""
+    with torch.enable_grad():
+        x = torch.from_numpy(mean + std * NODES).requires_grad_()
+        out = function(x)
+        if not out.requires_grad:
+            return np.zeros(COUNT)
+        (slope,) = torch.autograd.grad(out.sum(), x)
+    return np.asarray(slope.numpy(), dtype=np.float64)

@@ -1,0 +1,99 @@
+"""Which rule carries moments through which ATen operation; families enrol their own.
+
+A family is one module in ``families``; it is found by discovery.  Rules are registered under the
+operation's name without a trailing underscore: writing in place changes no moment.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+from fanin.propagation.quadrature import Array
+from fanin.propagation.state import State
+
+if TYPE_CHECKING:
+    from fanin.propagation.call import Call
+
+Outcome = State | Sequence[State | None]
+Forward = Callable[["Call"], Outcome | None]
+"""Moments of the outputs; None where this rule cannot say, so that the operation is sampled."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Gradient that an input receives from output number ``output``.
+
+    Args:
+        tensor: id of the input.
+        move: pair moments of the output's gradient -> those of the input's.
+        slope: factor that stays coherent: gradients that reach one tensor by several such ways
+            from one source add up before they are squared. A number, or values on the nodes of
+            the base that output and input share; None for a gradient that arrives with a sign of
+            its own, as behind a random matrix.
+        output: which output of the operation it comes from.
+    """
+
+    tensor: int
+    move: Callable[[Array], Array]
+    slope: float | Array | None = None
+    output: int = 0
+
+
+Backward = Callable[["Call"], Iterable[Pass]]
+
+_FORWARD: dict[str, Forward] = {}
+_BACKWARD: dict[str, Backward] = {}
+
+
+def forward(*names: str) -> Callable[[Forward], Forward]:
+    """Enrol a forward rule for these operations."""
+
+    def enrol(rule: Forward) -> Forward:
+        for name in names:
+            if name in _FORWARD:
+                raise ValueError(f"two forward rules for {name!r}")
+            _FORWARD[name] = rule
+        return rule
+
+    return enrol
+
+
+def backward(*names: str) -> Callable[[Backward], Backward]:
+    """Enrol a backward rule for these operations."""
+
+    def enrol(rule: Backward) -> Backward:
+        for name in names:
+            if name in _BACKWARD:
+                raise ValueError(f"two backward rules for {name!r}")
+            _BACKWARD[name] = rule
+        return rule
+
+    return enrol
+
+
+@lru_cache(maxsize=1)
+def _discover() -> None:
+    package = import_module("fanin.propagation.families")
+    for module in iter_modules(package.__path__):
+        import_module(f"{package.__name__}.{module.name}")
+
+
+def forward_rule(name: str) -> Forward | None:
+    """The forward rule of an operation (functional name), if there is one."""
+    _discover()
+    return _FORWARD.get(name)
+
+
+def backward_rule(name: str) -> Backward | None:
+    """The backward rule of an operation, if there is one."""
+    _discover()
+    return _BACKWARD.get(name)
+
+
+def operations_with_rules() -> frozenset[str]:
+    """Names of all operations that have a forward rule."""
+    _discover()
+    return frozenset(_FORWARD)

@@ -1,0 +1,180 @@
+"""What has no rule is run: the recorded operation on samples that have its inputs' moments.
+
+Nothing passes in silence: what is found this way is labelled ``sampled``, here and downstream.
+"""
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from fanin.propagation.call import Call, rebuilt_arguments, resolve
+from fanin.propagation.layout import atoms_of
+from fanin.propagation.quadrature import NODES, Array
+from fanin.propagation.registry import Pass
+from fanin.propagation.state import State, independent, measured, pair_moments_of
+
+MOST_SAMPLED = 1 << 23
+"""Operations on more elements are not run."""
+
+
+def effect_variances(pairs: Array, mean: float) -> Array:
+    """Variances of the random effects that give these pair moments.
+
+    x is the mean plus one effect for each set of atoms, constant along all other atoms. A pair
+    that differs in D shares the effects whose atoms avoid D, so that the variances follow by
+    Möbius inversion; what comes out negative (anticorrelated pairs) is cut at 0.
+    """
+    shared = pairs - mean**2
+    for axis in range(pairs.ndim):
+        same, differ = np.take(shared, 0, axis), np.take(shared, 1, axis)
+        shared = np.stack([differ, same - differ], axis=axis)
+    cut: Array = np.maximum(shared, 0.0)
+    total = max(float(pairs.flat[0]) - mean**2, 0.0)
+    return cut * (total / cut.sum()) if cut.sum() > 0 else cut
+
+
+def draw_like(pairs: Array, mean: float, atoms: tuple[int, ...], seed: int) -> Array:
+    """Gaussian numbers with a mean and pair moments, of shape ``atoms``."""
+    generator = np.random.default_rng(seed)
+    variances = effect_variances(pairs, mean)
+    total: Array = np.full(atoms, mean)
+    for kind in itertools.product((0, 1), repeat=len(atoms)):
+        variance = float(variances[kind])
+        if variance > 0:
+            shape = tuple(n if bit else 1 for n, bit in zip(atoms, kind, strict=True))
+            total = total + np.sqrt(variance) * generator.standard_normal(shape)
+    return total
+
+
+def draw_state(state: State, shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    """Numbers with the moments of a state, through the function that made it."""
+    base = state.base
+    drawn = draw_like(base.pairs, base.mean, atoms_of(state.axes), seed)
+    if base.std > 0:
+        drawn = np.interp((drawn - base.mean) / base.std, NODES, state.values)
+    else:
+        drawn = np.full_like(drawn, state.mean)
+    return torch.from_numpy(np.ascontiguousarray(drawn)).reshape(shape)
+
+
+def _dtype(name: str) -> torch.dtype:
+    found = getattr(torch, name)
+    assert isinstance(found, torch.dtype)
+    return found
+
+
+def _inputs(call: Call) -> dict[int, torch.Tensor] | None:
+    """Samples of every tensor that the operation reads; None if there are too many elements."""
+    graph = call.graph
+    shapes = [graph.tensors[t].shape for t in (*call.operation.inputs, *call.operation.outputs)]
+    if sum(torch.Size(s).numel() for s in shapes) > MOST_SAMPLED:
+        return None
+    tensors: dict[int, torch.Tensor] = {}
+    for tensor in call.operation.inputs:
+        info, state = graph.tensors[tensor], call.states[tensor]
+        kind = _dtype(info.dtype)
+        if state.known is not None:
+            tensors[tensor] = state.known.to(kind if not kind.is_floating_point else torch.float32)
+        elif kind.is_floating_point:
+            drawn = draw_state(state, info.shape, seed=tensor)
+            tensors[tensor] = drawn.to(torch.float32)
+        else:
+            tensors[tensor] = torch.zeros(info.shape, dtype=kind)
+    return tensors
+
+
+def _run(call: Call, tensors: Mapping[int, torch.Tensor]) -> list[Any] | None:
+    operation = call.operation
+    if operation.overload == "shared_memory":
+        return None
+    function = resolve(operation.name, operation.overload)
+    if function is None:
+        return None
+    args, kwargs = rebuilt_arguments(operation, tensors)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(operation.index)
+        try:
+            result = function(*args, **kwargs)
+        except (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError) as error:
+            call.parts.note(f"{operation.name} could not be run on samples: {error}".split("\n")[0])
+            return None
+    values = [result] if isinstance(result, torch.Tensor) else list(result)
+    return [value for value in values if isinstance(value, torch.Tensor)]
+
+
+def sample_forward(call: Call) -> list[State | None]:
+    """Moments of the outputs by running the operation once on samples of its inputs."""
+    tensors = _inputs(call)
+    with torch.no_grad():
+        results = None if tensors is None else _run(call, tensors)
+    if results is None:
+        call.parts.note(f"{call.operation.name}: no rule, and not run; its output is a guess.")
+        return [_guess(call, k) for k in range(len(call.operation.outputs))]
+    call.parts.note(f"{call.operation.name}: sampled.")
+    states: list[State | None] = []
+    for k, out in enumerate(call.operation.outputs):
+        result = results[k] if k < len(results) else results[0]
+        if tuple(result.shape) != call.graph.tensors[out].shape:
+            states.append(_guess(call, k))
+            continue
+        keep = not result.is_floating_point()
+        states.append(replace(measured(result, keep=keep), sampled=True))
+    return states
+
+
+def _guess(call: Call, output: int) -> State:
+    """The moments of the first float input, without its correlations."""
+    shape = call.shape(output)
+    for tensor in call.operation.inputs:
+        state = call.states[tensor]
+        if call.kind(tensor).startswith(("float", "bfloat")):
+            guess = independent(shape, state.mean, state.variance**0.5)
+            return replace(guess, sampled=True)
+    return replace(independent(shape, 0.0, 1.0), sampled=True)
+
+
+def sample_backward(call: Call, totals: Mapping[int, Array]) -> list[Pass]:
+    """Gradients of the inputs by automatic differentiation of one run on samples."""
+    tensors = _inputs(call)
+    floats = [
+        t for t in dict.fromkeys(call.operation.inputs)
+        if call.kind(t).startswith(("float", "bfloat"))
+    ]
+    if tensors is None or not floats:
+        return []
+    for tensor in floats:
+        tensors[tensor] = tensors[tensor].detach().clone().requires_grad_()
+    with torch.enable_grad():
+        results = _run(call, tensors)
+    if results is None:
+        call.parts.note(f"{call.operation.name}: no gradient could be sampled behind it.")
+        return []
+    passes: list[Pass] = []
+    for k, pairs in totals.items():
+        if k >= len(results) or not results[k].requires_grad:
+            continue
+        state = call.made(k)
+        drawn = draw_like(pairs, 0.0, atoms_of(state.axes), seed=call.operation.index)
+        cotangent = torch.from_numpy(np.ascontiguousarray(drawn)).to(results[k].dtype)
+        found = torch.autograd.grad(
+            results[k],
+            [tensors[t] for t in floats],
+            cotangent.reshape(results[k].shape),
+            retain_graph=True,
+            allow_unused=True,
+        )
+        for tensor, gradient in zip(floats, found, strict=True):
+            if gradient is None:
+                continue
+            moments = _moments_under(gradient, call.states[tensor])
+            passes.append(Pass(tensor, lambda _, m=moments: m, None, k))
+    return passes
+
+
+def _moments_under(gradient: torch.Tensor, state: State) -> Array:
+    data = gradient.detach().double().reshape(atoms_of(state.axes)).numpy()
+    return pair_moments_of(np.nan_to_num(data))

@@ -1,0 +1,183 @@
+"""What is carried for every tensor: its mean and its pair moments.
+
+One array holds all second moments.  For a tensor of shape (samples, positions, features) the
+entry [0, 0, 0] is q = E[x²]; [1, 0, 0] is E[x x′] of two samples at the same position and
+feature, so that [1, 0, 0] / q is the sample correlation c; [0, 1, 0] / q is the position
+correlation ρ; [0, 0, 1] belongs to two features of one sample: 0 behind a fresh zero-mean matrix,
+the squared mean behind an activation.
+"""
+
+import itertools
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from fanin.propagation.layout import Axes, atoms_of, plain_axes, shape_of
+from fanin.propagation.quadrature import NODES, Array, expectation, pair_moments
+
+_fresh = itertools.count()
+
+MOST_MEASURED = 1 << 24
+"""Tensors of more elements are measured on an evenly spaced part of their first axis."""
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """The Gaussian tensor of which another is an elementwise function.
+
+    Two tensors with equal keys are functions of the same numbers, element by element: that is
+    how x·σ(x), x + φ(x) and hand-written activations come out right.
+    """
+
+    key: Hashable
+    mean: float
+    std: float
+    pairs: Array
+
+    @property
+    def correlations(self) -> Array:
+        """Correlation of each kind of pair, means taken off."""
+        if self.std == 0.0:
+            return np.ones_like(self.pairs)
+        found: Array = np.clip((self.pairs - self.mean**2) / self.std**2, -1.0, 1.0)
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Moments of one tensor.
+
+    Args:
+        axes: the atoms of each axis, see ``layout``.
+        mean: over all elements.
+        pairs: E[x x′] for every kind of pair, one axis of length 2 per atom.
+        base: the Gaussian tensor that this one is a function of; itself, for most.
+        values: that function on the quadrature nodes of the base.
+        known: the exact value, for constants, indices and masks.
+        blocked: exact boolean value: True where an attention mask holds −∞ or a huge negative.
+        mirrored: features come in two halves, the second the negative of the first in the base.
+        sampled: rests on an operation that was run on samples.
+    """
+
+    axes: Axes
+    mean: float
+    pairs: Array
+    base: Base
+    values: Array
+    known: torch.Tensor | None = None
+    blocked: torch.Tensor | None = None
+    mirrored: bool = False
+    sampled: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The tensor's shape."""
+        return shape_of(self.axes)
+
+    @property
+    def second_moment(self) -> float:
+        """q = E[x²]."""
+        return float(self.pairs.flat[0])
+
+    @property
+    def variance(self) -> float:
+        """q − mean²."""
+        return max(self.second_moment - self.mean**2, 0.0)
+
+    @property
+    def is_constant(self) -> bool:
+        """All elements equal, as far as the moments say."""
+        q = self.second_moment
+        return self.variance <= 1e-10 * q and bool(np.all(np.abs(self.pairs - q) <= 1e-10 * q))
+
+    def with_flags(self, *others: "State") -> "State":
+        """This state, sampled if any of the others is."""
+        if self.sampled or not any(other.sampled for other in others):
+            return self
+        return replace(self, sampled=True)
+
+
+def gaussian(axes: Axes, mean: float, pairs: Array, *, sampled: bool = False) -> State:
+    """A tensor that is Gaussian as far as its elements go: the output of a sum of many terms."""
+    pairs = np.asarray(pairs, dtype=float)
+    std = float(np.sqrt(max(float(pairs.flat[0]) - mean**2, 0.0)))
+    base = Base(next(_fresh), mean, std, pairs)
+    return State(axes, mean, pairs, base, mean + std * NODES, sampled=sampled)
+
+
+def independent(shape: Sequence[int], mean: float, std: float) -> State:
+    """Elements drawn independently of each other."""
+    axes = plain_axes(shape)
+    pairs = np.full((2,) * len(atoms_of(axes)), mean**2)
+    pairs.flat[0] += std**2
+    return gaussian(axes, mean, pairs)
+
+
+def constant(shape: Sequence[int], value: float) -> State:
+    """All elements equal."""
+    return independent(shape, value, 0.0)
+
+
+def function_of(state: State, values: Array) -> State:
+    """An elementwise function of the tensor that ``state`` is a function of."""
+    base = state.base
+    if base.std == 0.0:
+        value = float(values[len(values) // 2])
+        pairs = np.full_like(base.pairs, value**2)
+        return replace(state, mean=value, pairs=pairs, values=np.full_like(values, value),
+                       known=None, blocked=None)
+    return replace(
+        state,
+        mean=expectation(values),
+        pairs=pair_moments(values, base.correlations),
+        values=values,
+        known=None,
+        blocked=None,
+    )
+
+
+def measured(tensor: torch.Tensor, *, keep: bool) -> State:
+    """The exact moments of a tensor, all its elements and pairs counted.
+
+    Args:
+        tensor: real numbers, integers or booleans; not on meta.
+        keep: hold the value itself too, for constants, indices and masks.
+    """
+    axes = plain_axes(tensor.shape)
+    value = tensor.detach()
+    if value.numel() == 0:
+        return constant(tensor.shape, 0.0)
+    data = value
+    if data.numel() > MOST_MEASURED and data.shape[0] > 1:
+        data = data[:: max(1, data.numel() // MOST_MEASURED)]
+    data = data.to(device="cpu", dtype=torch.float64)
+    huge = torch.finfo(torch.float16).min
+    blocked = None
+    if keep and bool((data < huge / 2).any()):
+        blocked = (data < huge / 2).cpu()
+        data = data.masked_fill(blocked, 0.0)
+    data = torch.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
+    sizes = [n for n in data.shape if n != 1]
+    pairs = pair_moments_of(data.reshape(sizes).numpy() if sizes else data.reshape(()).numpy())
+    state = gaussian(axes, float(data.mean()), pairs.reshape((2,) * len(atoms_of(axes))))
+    return replace(state, known=value if keep else None, blocked=blocked)
+
+
+def pair_moments_of(data: Array) -> Array:
+    """E[x x′] of an array for every set of axes along which x and x′ differ, by brute force.
+
+    The mean over an axis squares into pairs that may agree there; taking the n agreeing ones out
+    of the n² leaves the pairs that differ.
+    """
+    rank = data.ndim
+    means = np.empty((2,) * rank)
+    for kind in itertools.product((0, 1), repeat=rank):
+        over = tuple(axis for axis, bit in enumerate(kind) if bit)
+        means[kind] = np.mean(np.square(data.mean(axis=over) if over else data))
+    for axis, n in enumerate(data.shape):
+        same, mixed = np.take(means, 0, axis), np.take(means, 1, axis)
+        differ = (mixed - same / n) / (1 - 1 / n) if n > 1 else same
+        means = np.stack([same, differ], axis=axis)
+    return means

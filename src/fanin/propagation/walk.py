@@ -1,0 +1,123 @@
+"""The forward walk: the states of all tensors of a graph, in order of running."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from fanin.graph.graph import Graph, Operation
+from fanin.propagation.call import Call, CallParts, functional_name, rebuilt_arguments, resolve
+from fanin.propagation.families.pointwise import pointwise_forward
+from fanin.propagation.registry import Outcome, forward_rule
+from fanin.propagation.sampling import sample_forward
+from fanin.propagation.state import State, measured
+
+MOST_KNOWN = 1 << 22
+"""Constants of more elements are carried as moments, not as values."""
+
+
+def walk_forward(
+    graph: Graph, states: dict[int, State], observed: Mapping[int, torch.Tensor], parts: CallParts
+) -> dict[int, State]:
+    """States of every tensor, given those of parameters, buffers, inputs and constants.
+
+    Args:
+        graph: what ran.
+        states: states at the start, by tensor id; filled in place and returned.
+        observed: values that were seen to depend on neither weights nor real data.
+        parts: receives what the backward walk needs, and notes.
+    """
+    for operation in graph.operations:
+        if operation.outputs:
+            _step(graph, operation, states, observed, parts)
+    return states
+
+
+def _step(
+    graph: Graph,
+    operation: Operation,
+    states: dict[int, State],
+    observed: Mapping[int, torch.Tensor],
+    parts: CallParts,
+) -> None:
+    for tensor in operation.inputs:
+        if tensor not in states:
+            states[tensor] = sample_unknown(graph, tensor, parts)
+    call = Call(graph, operation, states, parts)
+    if all(out in observed for out in operation.outputs):
+        for out in operation.outputs:
+            states[out] = measured(observed[out], keep=True)
+        return
+    folded = _folded(call)
+    if folded is not None:
+        for out, value in zip(operation.outputs, folded, strict=False):
+            states[out] = measured(value, keep=True)
+        return
+    rule = forward_rule(call.name)
+    outcome: Outcome | None = rule(call) if rule is not None else pointwise_forward(call)
+    if outcome is None:
+        outcome = sample_forward(call)
+    outcomes = [outcome] if isinstance(outcome, State) else list(outcome)
+    inherited = any(states[t].sampled for t in operation.inputs)
+    # An in-place operation lists the tensor it returns once; extra outputs hold the same value.
+    outcomes += [outcomes[0]] * (len(operation.outputs) - len(outcomes))
+    for out, state in zip(operation.outputs, outcomes, strict=False):
+        if state is not None:
+            states[out] = replace(state, sampled=True) if inherited else state
+
+
+def sample_unknown(graph: Graph, tensor: int, parts: CallParts) -> State:
+    """A tensor of which nothing is known: standard normal numbers or zeros, and a note."""
+    from fanin.propagation.state import independent
+
+    info = graph.tensors[tensor]
+    parts.note(
+        f"tensor {tensor} ({info.dtype}{list(info.shape)}) has no known value: taken as "
+        + ("N(0, 1)." if info.dtype.startswith(("float", "bfloat")) else "zeros.")
+    )
+    if info.dtype.startswith(("float", "bfloat")):
+        return replace(independent(info.shape, 0.0, 1.0), sampled=True)
+    return replace(measured(torch.zeros(info.shape), keep=True), sampled=True)
+
+
+_RANDOM = ("bernoulli", "dropout", "rand", "normal", "uniform", "multinomial", "exponential")
+_EMPTY = ("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided")
+
+
+def _folded(call: Call) -> list[torch.Tensor] | None:
+    """The exact outputs of an operation on constants: positions, masks, index arithmetic."""
+    operation = call.operation
+    if operation.overload == "shared_memory" or call.name in _EMPTY:
+        return None
+    if any(word in call.name for word in _RANDOM):
+        return None
+    if any(call.states[t].known is None for t in operation.inputs):
+        return None
+    sizes = [call.shape(k) for k in range(len(operation.outputs))]
+    if any(torch.Size(s).numel() > MOST_KNOWN for s in sizes):
+        return None
+    function = resolve(operation.name, operation.overload)
+    if function is None:
+        return None
+    tensors: dict[int, torch.Tensor] = {
+        t: value for t in operation.inputs if (value := call.states[t].known) is not None
+    }
+    args, kwargs = rebuilt_arguments(operation, tensors)
+    try:
+        with torch.no_grad():
+            result: Any = function(*args, **kwargs)
+    except (RuntimeError, NotImplementedError, TypeError, IndexError):
+        # Not a constant after all: dtypes or devices that this machine's CPU cannot mix.
+        return None
+    values = [result] if isinstance(result, torch.Tensor) else list(result)
+    if len(values) < len(sizes):
+        values += [values[0]] * (len(sizes) - len(values))
+    fits = all(
+        isinstance(value, torch.Tensor) and tuple(value.shape) == size
+        for value, size in zip(values, sizes, strict=False)
+    )
+    return values if fits else None
+
+
+__all__ = ["functional_name", "walk_forward"]
