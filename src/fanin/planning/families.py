@@ -1,0 +1,114 @@
+"""What recipes of named families ask of a model: width, depth, blocks, and what writes where."""
+
+import re
+from collections.abc import Iterable
+
+from fanin.graph.graph import Graph, Operation
+from fanin.graph.role import Role
+from fanin.planning.subject import Circumstances, Subject
+
+INNER_MLP = frozenset({Role.WEIGHT, Role.GATE_PROJECTION, Role.UP_PROJECTION})
+"""Roles that the matrices of an MLP before its last one can have."""
+
+_INDEX = re.compile(r"(?:^|\.)(\d+)(?=\.|$)")
+
+
+def block_number(name: str) -> int | None:
+    """The first index in a name: 3 for ``model.layers.3.mlp.weight``; None without one."""
+    found = _INDEX.search(name)
+    return int(found.group(1)) if found else None
+
+
+def branches_of(subject: Subject, circumstances: Circumstances) -> int:
+    """Residual adds on the stream that a parameter writes to; the model's where it writes none."""
+    return max(subject.role.residual_branches or circumstances.residual_branches, 1)
+
+
+def layers(circumstances: Circumstances, part: str = "") -> float:
+    """Number of transformer layers, in the part of the model whose names contain ``part``.
+
+    The number of attention outputs and MLP ends that write to the stream, in blocks.
+    """
+    blocks = {
+        (s.name[: s.name.find(f".{block_number(s.name)}.")], block_number(s.name))
+        for s in circumstances
+        if s.writes_residual and part in s.name and block_number(s.name) is not None
+    }
+    if blocks:
+        return float(len(blocks))
+    return max(circumstances.residual_branches / 2, 1.0)
+
+
+def in_mlp(subject: Subject, circumstances: Circumstances) -> bool:
+    """The parameter is a matrix of a block's MLP, its last one included."""
+    role = subject.role
+    if role.role in {Role.RESIDUAL_WRITER, Role.DOWN_PROJECTION}:
+        return True
+    if role.role not in INNER_MLP or block_number(subject.name) is None:
+        return False
+    ends = {
+        s.role.depth
+        for s in circumstances
+        if s.role.role in {Role.RESIDUAL_WRITER, Role.DOWN_PROJECTION}
+    }
+    return role.depth + 1 in ends
+
+
+def width(circumstances: Circumstances) -> int:
+    """The width of the residual stream: outputs of what writes to it, else inputs of the head."""
+    for subject in circumstances:
+        if subject.writes_residual and subject.is_layer_weight:
+            return int(subject.fans.fan_out)
+    for subject in circumstances:
+        if subject.role.role in {Role.HEAD, Role.TIED_HEAD}:
+            return int(subject.fans.fan_in)
+    number = circumstances.number("hidden_size", "d_model", "n_embd", "dim")
+    return (
+        int(number) if number else max((s.shape[-1] for s in circumstances if s.shape), default=1)
+    )
+
+
+def closing_norms(circumstances: Circumstances) -> frozenset[str]:
+    """Scales of the norms that stand between a residual branch's last weight and the add."""
+    graph = circumstances.graph
+    if graph is None:
+        return frozenset()
+    scales = {s.name for s in circumstances if s.role.role is Role.NORM_SCALE}
+    found: set[str] = set()
+    for subject in circumstances:
+        if subject.writes_residual and subject.is_layer_weight and subject.role.norm_after:
+            found |= _first_of(graph, _users(graph, subject.name), scales)
+    return frozenset(found)
+
+
+def _users(graph: Graph, parameter: str) -> list[Operation]:
+    """Operations that combine a parameter with data."""
+    own = {t.id for t in graph.tensors.values() if parameter in (t.name, *t.of_parameters)}
+    return [
+        op
+        for op in graph.operations
+        if own & set(op.inputs)
+        and any(out not in own for out in op.outputs)
+        and any(t not in own for t in op.inputs)
+    ]
+
+
+def _first_of(graph: Graph, start: Iterable[Operation], wanted: set[str]) -> set[str]:
+    """The first of the wanted parameters that is met downstream, before the streams join."""
+    queue = [out for op in start for out in op.outputs[:1]]
+    for _ in range(64):
+        if not queue:
+            break
+        tensor = queue.pop(0)
+        for operation in graph.consumers.get(tensor, ()):
+            names = {n for t in operation.inputs for n in _names(graph, t)}
+            if names & wanted:
+                return names & wanted
+            if not operation.name.startswith("add"):
+                queue += operation.outputs[:1]
+    return set()
+
+
+def _names(graph: Graph, tensor: int) -> tuple[str, ...]:
+    info = graph.tensors[tensor]
+    return (info.name, *info.of_parameters)
