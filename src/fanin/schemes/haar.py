@@ -58,7 +58,8 @@ def q_of_gaussian(x: torch.Tensor, block: int = _BLOCK) -> torch.Tensor:
     count, _, columns = x.shape
     v = x.tril_()
     diagonal = v.diagonal(dim1=1, dim2=2)
-    head = diagonal.double()
+    # A copy in any case: the diagonal is overwritten below.
+    head = diagonal.to(torch.float64, copy=True)
     norm = torch.linalg.vector_norm(v, dim=1, dtype=torch.float64)
     sign = torch.where(head < 0, -1.0, 1.0).to(torch.float64)
     # Reflection k sends column k to −sign·norm along axis k.  Its vector is scaled to |v|² = 2, so
