@@ -27,7 +27,7 @@ from fanin.comparing.storage import DEFAULT_FOLDER, TrialStore, prepare_folder, 
 from fanin.comparing.study import Study
 from fanin.comparing.task import Loss, task_for
 from fanin.comparing.trial import Trial
-from fanin.comparing.trials import Wanted, Workshop, group_by_seed
+from fanin.comparing.trials import Wanted, Workshop
 from fanin.errors import DataError
 
 DEFAULT_STEPS = 200
@@ -174,8 +174,7 @@ class _Run:
             workshop = Workshop(self.course, self.engine, self._keep, shown.tick)
             self.notes = workshop.notes
             try:
-                for group in group_by_seed(missing):
-                    workshop.make(group)
+                workshop.make(missing)
             except KeyboardInterrupt:
                 text = (
                     f"Interrupted: {len(self.done)} of {len(self.wanted)} trials are finished "

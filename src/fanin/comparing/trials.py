@@ -1,8 +1,11 @@
 """Make trials: initialise, look, train together or one by one, look again, keep."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from threading import Event, Lock
 
+import torch
 from torch import nn
 
 from fanin.checking import check
@@ -23,6 +26,8 @@ from fanin.comparing.snapshots import (
 )
 from fanin.comparing.trial import DIVERGED, FINISHED, LayerSnapshot, Trial
 from fanin.errors import FaninError
+
+TOGETHER = "together"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,10 @@ class Start:
 Keep = Callable[[Wanted, Trial], None]
 
 
+class _Stopped(BaseException):
+    """Raised in a worker's training when the study is to end."""
+
+
 @dataclass
 class Workshop:
     """Makes the trials of a study.
@@ -68,50 +77,92 @@ class Workshop:
     engine: str
     keep: Keep
     tick: Callable[[str, int], None]
-    trained: dict[str, str] = field(default_factory=dict)
-    """Network -> "together" or "one by one: why"."""
     notes: list[str] = field(default_factory=list)
     _starts: dict[tuple[str, str, int], Start] = field(default_factory=dict)
+    _stopping: Event = field(default_factory=Event)
+    # Building and initialising seed the global generator, so one thread at a time does it.
+    _lock: Lock = field(default_factory=Lock)
 
     def make(self, wanted: Sequence[Wanted]) -> None:
-        """Make trials of one network; those that fit are trained at once."""
-        network = wanted[0].network
-        size = stack_size(network.parameters)
-        for start in range(0, len(wanted), size):
-            self._make_stack(network, wanted[start : start + size])
+        """Make trials, seed by seed; interrupted, it leaves no thread behind.
 
-    def _make_stack(self, network: Network, wanted: Sequence[Wanted]) -> None:
-        models, starts = [], []
-        batch = self.course.batch(0, network.device)
-        for trial in wanted:
-            model = initialised(network, trial.arm, trial.seed, batch)
-            models.append(model)
-            starts.append(self._start(trial, model, batch))
-        how = self._how(network, models)
-        if how == "together":
-            rates = [t.learning_rate for t in wanted]
-            records = train_together(
-                models, rates, self.course, lambda n: self.tick(network.name, n)
-            )
-            for trial, model, record, start in zip(wanted, models, records, starts, strict=True):
-                self.keep(trial, _trial(trial, model, record, start, how))
+        Stacks of networks train in as many threads as torch has, each on one core: matrices this
+        small gain nothing from being split over cores, and lose much when a core is busy.
+        """
+        how = {
+            network: self._how(network, [w for w in wanted if w.network is network])
+            for network in dict.fromkeys(w.network for w in wanted)
+        }
+        groups = group_by_seed(wanted)
+        self._make_together([g for g in groups if how[g[0].network] == TOGETHER])
+        for group in groups:
+            if how[group[0].network] != TOGETHER:
+                for trial in group:
+                    self._make_one(trial, how[trial.network])
+
+    def _make_together(self, groups: Sequence[Sequence[Wanted]]) -> None:
+        stacks = [
+            group[start : start + size]
+            for group in groups
+            for size in [stack_size(group[0].network.parameters)]
+            for start in range(0, len(group), size)
+        ]
+        threads = torch.get_num_threads()
+        if not stacks:
             return
-        for trial, model, start in zip(wanted, models, starts, strict=True):
-            record = train_one(
-                model,
-                trial.learning_rate,
-                self.course,
-                lambda n: self.tick(network.name, n),
-                trial.seed,
-            )
-            self.keep(trial, _trial(trial, model, record, start, how))
+        torch.set_num_threads(1)
+        try:
+            with ThreadPoolExecutor(min(threads, len(stacks))) as pool:
+                futures = [pool.submit(self._make_stack, stack) for stack in stacks]
+                try:
+                    for future in as_completed(futures):
+                        future.result()
+                finally:
+                    # Ctrl-C or an error: the others end at their next step.
+                    self._stopping.set()
+                    pool.shutdown(wait=True, cancel_futures=True)
+        finally:
+            self._stopping.clear()
+            torch.set_num_threads(threads)
 
-    def _how(self, network: Network, models: Sequence[nn.Module]) -> str:
-        if network.name not in self.trained:
-            pair = models if len(models) > 1 else [*models, *models]
-            why = why_one_by_one(pair, self.course, self.engine, network.parameters)
-            self.trained[network.name] = f"one by one: {why}" if why else "together"
-        return self.trained[network.name]
+    def _make_stack(self, wanted: Sequence[Wanted]) -> None:
+        name = wanted[0].network.name
+        with self._lock:
+            built = [self._built(trial) for trial in wanted]
+
+        def tick(steps: int) -> None:
+            if self._stopping.is_set():
+                raise _Stopped
+            self.tick(name, steps)
+
+        models = [model for model, _ in built]
+        records = train_together(models, [t.learning_rate for t in wanted], self.course, tick)
+        with self._lock:
+            for trial, (model, start), record in zip(wanted, built, records, strict=True):
+                self.keep(trial, _trial(trial, model, record, start, TOGETHER))
+
+    def _make_one(self, trial: Wanted, how: str) -> None:
+        model, start = self._built(trial)
+        record = train_one(
+            model,
+            trial.learning_rate,
+            self.course,
+            lambda steps: self.tick(trial.network.name, steps),
+            trial.seed,
+        )
+        self.keep(trial, _trial(trial, model, record, start, how))
+
+    def _built(self, trial: Wanted) -> tuple[nn.Module, Start]:
+        batch = self.course.batch(0, trial.network.device)
+        model = initialised(trial.network, trial.arm, trial.seed, batch)
+        return model, self._start(trial, model, batch)
+
+    def _how(self, network: Network, wanted: Sequence[Wanted]) -> str:
+        batch = self.course.batch(0, network.device)
+        pair = [wanted[0], wanted[-1]]
+        models = [initialised(network, trial.arm, trial.seed, batch) for trial in pair]
+        why = why_one_by_one(models, self.course, self.engine, network.parameters)
+        return f"one by one: {why}" if why else TOGETHER
 
     def _start(self, trial: Wanted, model: nn.Module, batch: Samples) -> Start:
         # The start does not depend on the learning rate: one look serves the whole grid.
