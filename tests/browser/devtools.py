@@ -39,9 +39,12 @@ class Page:
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"', "sh"]
-            + [str(to_browser), str(from_browser), CHROMIUM, *SWITCHES]
-            + [f"--user-data-dir={self._profile.name}", "about:blank"],
+            [
+                *("/bin/sh", "-c", 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"', "sh"),
+                *(str(to_browser), str(from_browser), CHROMIUM, *SWITCHES),
+                f"--user-data-dir={self._profile.name}",
+                "about:blank",
+            ],
             pass_fds=(to_browser, from_browser),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -29,6 +29,8 @@ CHARACTERS = {
 
 
 def histogram(values, bins=32):
+    if np.ptp(values) == 0:
+        return Histogram((float(values[0]),) * 2, (len(values),))
     counts, edges = np.histogram(values, bins=bins)
     return Histogram(tuple(map(float, edges)), tuple(map(int, counts)))
 
@@ -61,7 +63,7 @@ def a_layer(recipe, index, layers, rng):
     )
 
 
-def a_trial(model="mlp", recipe="torch", seed=0, steps=200, layers=6, diverges_at=None, **changes):
+def a_trial(model="mlp", recipe="torch", seed=0, steps=200, depth=6, diverges_at=None, **changes):
     rng = np.random.default_rng([seed, len(model), sum(map(ord, recipe))])
     start, floor, rate, gain, _ = CHARACTERS.get(recipe, (2.3, 0.5, 0.01, 0.9, 0.1))
     pace = rate * (1 + 0.15 * rng.standard_normal())
@@ -88,12 +90,12 @@ def a_trial(model="mlp", recipe="torch", seed=0, steps=200, layers=6, diverges_a
         "gradient_steps": gradient_steps,
         "gradient_norms": {
             f"{2 * i}.weight": tuple(
-                0.4 * gain ** (layers - i) * math.exp(-pace * t / 3) * (1 + 0.1 * random.random())
+                0.4 * gain ** (depth - i) * math.exp(-pace * t / 3) * (1 + 0.1 * random.random())
                 for t in gradient_steps
             )
-            for i in range(layers)
+            for i in range(depth)
         },
-        "layers": tuple(a_layer(recipe, i, layers, rng) for i in range(layers)),
+        "layers": tuple(a_layer(recipe, i, depth, rng) for i in range(depth)),
         "findings": (a_finding(),) if gain < 0.6 else (),
         "seconds": 1.25,
         **changes,
@@ -111,10 +113,9 @@ def a_study(models=("mlp", "cnn"), recipes=tuple(CHARACTERS), seeds=3, steps=200
     )
     settings = {
         "command": "fanin compare --seeds 3",
-        "models": {
-            name: {"class": "Sequential", "parameters": 24_650, "classes": 10, "target_loss": 1.15}
-            for name in models
-        },
+        "models": list(models),
+        "descriptions": dict.fromkeys(models, "Sequential, 24,650 parameters"),
+        "target_losses": dict.fromkeys(models, 1.15),
         "recipes": list(recipes),
         "seeds": list(range(seeds)),
         "steps": steps,

@@ -3,8 +3,16 @@
 from collections.abc import Mapping, Sequence
 
 from fanin.comparing.study import Study
-from fanin.reporting.numbers import count
 from fanin.reporting.reading import models, recipes
+
+SHOWN_ELSEWHERE = frozenset(
+    {
+        "command",
+        "notes",
+        *("models", "descriptions", "parameters", "classes", "target_loss", "target_losses"),
+    }
+)
+"""Settings that the page shows beside each network."""
 
 
 def subject(study: Study) -> str:
@@ -29,20 +37,8 @@ def subject(study: Study) -> str:
 
 def described(study: Study, model: str) -> str:
     """Class, size and way of training of one network; empty where the settings do not say."""
-    about = study.settings.get("models")
-    facts = about.get(model) if isinstance(about, Mapping) else None
-    if not isinstance(facts, Mapping):
-        return ""
-    parts = []
-    if facts.get("class"):
-        parts.append(f"class {facts['class']}")
-    if isinstance(facts.get("parameters"), int):
-        parts.append(f"{count(facts['parameters'])} parameters")
-    if facts.get("classes"):
-        parts.append(f"{facts['classes']} classes")
-    if facts.get("trained"):
-        parts.append(f"trained {facts['trained']}")
-    return ", ".join(parts)
+    about = study.settings.get("descriptions")
+    return str(about.get(model, "")) if isinstance(about, Mapping) else ""
 
 
 def setting_rows(study: Study) -> list[tuple[str, str]]:
@@ -51,11 +47,10 @@ def setting_rows(study: Study) -> list[tuple[str, str]]:
     values = settings.get("recipe_values")
     if isinstance(values, Mapping):
         settings["recipe_values"] = {k: v for k, v in values.items() if k != v}
-    elsewhere = {"command", "models", "notes"}
     return [
         (str(key).replace("_", " "), plain(value))
         for key, value in settings.items()
-        if key not in elsewhere and value not in (None, "", (), [], {})
+        if key not in SHOWN_ELSEWHERE and value not in (None, "", (), [], {})
     ]
 
 

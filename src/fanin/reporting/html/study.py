@@ -114,7 +114,7 @@ def _row(outcome: Outcome, target: float | None) -> TableRow:
         recipe=row.recipe,
         seeds=row.seeds,
         diverged=row.diverged,
-        learning_rate=number(row.learning_rate),
+        learning_rate=f"{row.learning_rate:g}",
         final_loss=_interval(row.final_loss, number),
         accuracy=_interval(row.held_out_accuracy, percent, 0.0, 1.0),
         held_out_loss=_interval(row.held_out_loss, number),

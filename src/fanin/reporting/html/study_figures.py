@@ -20,6 +20,7 @@ class Panel:
         title, caption: as in the picture.
         height: in pixels.
         recipe: the one recipe that it shows; None for a figure of all.
+        log: its y-axis is logarithmic.
     """
 
     key: str
@@ -27,6 +28,7 @@ class Panel:
     caption: str
     height: int
     recipe: str | None = None
+    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class FigureData:
         self.figures: dict[str, dict[str, Any]] = {}
 
     def add(
-        self, key: str, variants: Mapping[str, Picture], recipe: str | None = None
+        self, key: str, model: str, variants: Mapping[str, Picture], recipe: str | None = None
     ) -> Panel | None:
         """Put the variants of one figure under its key; None, and nothing put, if all are empty."""
         first = next((p for p in variants.values() if p.traces), None)
@@ -67,11 +69,21 @@ class FigureData:
         self.figures[key] = {
             "height": first.height,
             "variants": {
-                name: {"data": [_slim(t) for t in picture.traces], "layout": dict(picture.layout)}
+                name: {
+                    "data": [_slim(t) for t in picture.traces],
+                    "layout": dict(picture.layout),
+                    "note": picture.note,
+                }
                 for name, picture in variants.items()
             },
         }
-        return Panel(key, first.title, first.caption, first.height, recipe)
+        log = first.layout["yaxis"].get("type") == "log"
+        return Panel(key, _title(first, model), first.caption, first.height, recipe, log)
+
+
+def _title(picture: Picture, model: str) -> str:
+    # The page shows a figure below the model's own heading.
+    return picture.title.removesuffix(f": {model}")
 
 
 def model_figures(study: Study, model: str, number: int, data: FigureData) -> ModelFigures:
@@ -79,7 +91,7 @@ def model_figures(study: Study, model: str, number: int, data: FigureData) -> Mo
 
     def whole(*names: str) -> tuple[Panel, ...]:
         drawn = [
-            data.add(f"m{number}-{name}", {"": plots.PICTURES[name](study, model=model)})
+            data.add(f"m{number}-{name}", model, {"": plots.PICTURES[name](study, model=model)})
             for name in names
         ]
         return tuple(panel for panel in drawn if panel is not None)
@@ -93,7 +105,7 @@ def model_figures(study: Study, model: str, number: int, data: FigureData) -> Mo
         curves=whole("loss_curves", "accuracy_curves"),
         outcomes=whole("final_losses", "convergence_speed"),
         by_layer=whole("activations_by_layer", "gradients_by_layer"),
-        norms=data.add(f"m{number}-gradient_norms", norms),
+        norms=data.add(f"m{number}-gradient_norms", model, norms),
         norm_layers=with_norms,
         families=tuple(
             family
@@ -123,7 +135,7 @@ def _family(
             layer: plots.PICTURES[name](study, model=model, recipes=[recipe], layer=layer)
             for layer in names
         }
-        panel = data.add(f"m{number}-{name}-{place}", variants, recipe)
+        panel = data.add(f"m{number}-{name}-{place}", model, variants, recipe)
         if panel is not None:
             panels.append(panel)
             caption = panel.caption

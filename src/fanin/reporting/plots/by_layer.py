@@ -101,7 +101,12 @@ def _by_layer(
         caption=caption,
         traces=tuple(traces),
         layout={
-            "xaxis": axis("layer", dtick=max(1, math.ceil(len(names) / 12)), tick0=1),
+            "xaxis": axis(
+                "layer",
+                dtick=max(1, math.ceil(len(names) / 12)),
+                tick0=1,
+                range=[0.5, len(names) + 0.5],
+            ),
             "yaxis": log_axis(quantity, traces, "y"),
             "hovermode": "closest",
         },

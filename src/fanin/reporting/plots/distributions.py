@@ -114,6 +114,7 @@ def _panels(
         traces=tuple(traces),
         layout=layout,
         height=230 * rows,
+        note=spread(drawn[0][1]) if len(drawn) == 1 else "",
     )
 
 
@@ -161,7 +162,10 @@ def _shape(
             "x": compact_all((shape.edges[:-1] + shape.edges[1:]) / 2),
             "y": compact_all(shape.heights),
             "width": float(f"{shape.edges[1] - shape.edges[0]:.6g}"),
-            "marker": {"color": translucent(colour, 0.3), "line": {"width": 0}},
+            "marker": {
+                "color": translucent(colour, 0.15 if at_end else 0.35),
+                "line": {"width": 0},
+            },
             "hoverinfo": "skip",
             "meta": {"recipe": recipe, "paint": "inkbars" if at_end else "bars"},
         },

@@ -28,6 +28,7 @@ class Picture:
             recipe's colour: "line", "band", "bars" or "ink" (the page's text colour).
         layout: plotly layout.
         height: in pixels.
+        note: a number to set beside the title, such as the spread; empty for none.
     """
 
     title: str
@@ -35,6 +36,7 @@ class Picture:
     traces: tuple[Trace, ...] = ()
     layout: Mapping[str, Any] = field(default_factory=dict)
     height: int = 380
+    note: str = ""
 
     def figure(self) -> "Figure":
         """The same as a plotly figure, with title and legend."""
@@ -118,13 +120,14 @@ def band_trace(
 
 def axis(title: str, **more: Any) -> dict[str, Any]:
     """A linear plotly axis with a title."""
-    return {"title": {"text": title}, "automargin": True, **more}
+    return {"title": {"text": title}, "automargin": True, "exponentformat": "power", **more}
 
 
 def log_axis(title: str, traces: Sequence[Trace], letter: str, **more: Any) -> dict[str, Any]:
     """A logarithmic axis whose ticks are round numbers in the range of the traces.
 
     plotly's own ticks on a log axis are either powers of ten alone or a crowd of single digits.
+    Where all values lie within a factor of three the axis is linear: a log axis shows no more.
 
     Args:
         title: of the axis.
@@ -133,8 +136,8 @@ def log_axis(title: str, traces: Sequence[Trace], letter: str, **more: Any) -> d
         more: further settings of the axis.
     """
     values = [v for t in traces for v in t[letter] if isinstance(v, float | int) and v > 0]
-    if not values:
-        return axis(title, type="log", **more)
+    if not values or max(values) < 3 * min(values):
+        return axis(title, **more)
     ticks = log_ticks(min(values), max(values))
     return axis(
         title,
@@ -160,7 +163,7 @@ def log_ticks(low: float, high: float) -> list[float]:
     if decades > 3:
         step = math.ceil((last - first + 1) / 8)
         return [float(f"1e{n}") for n in range(first - first % step, last + 1, step)]
-    digits = (1, 2, 5) if decades > 1 else (1, 1.5, 2, 3, 4, 5, 7)
+    digits = (1, 2, 5) if decades > 1 else (1, 2, 3, 4, 5, 7)
     found = [float(f"{digit}e{n}") for n in range(first - 1, last + 1) for digit in digits]
     inside = [v for v in found if low <= v <= high]
     below = [v for v in found if v < low][-1:]

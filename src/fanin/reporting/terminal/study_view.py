@@ -52,7 +52,7 @@ def _table(study: Study, model: ModelSummary) -> "Table":
     best = leaders(model)
     for row in rows:
         cells = [safe(row.recipe, "bold green" if row.recipe in best else "")]
-        cells += [Text(number(row.learning_rate))] * rates
+        cells += [Text(f"{row.learning_rate:g}")] * rates
         cells.append(Text(_half_width(row.final_loss)))
         cells += [Text(_accuracy(row.held_out_accuracy))] * accuracy
         cells += [Text(_half_width(row.held_out_loss))] * held_out

@@ -21,7 +21,7 @@
       : looks[recipe][isDark() ? "dark" : "light"];
     const copy = { ...trace, visible: !hidden.has(recipe), showlegend: false };
     if (paint === "band") copy.fillcolor = rgba(colour, isDark() ? 0.22 : 0.16);
-    else if (paint.endsWith("bars")) copy.marker = { ...trace.marker, color: rgba(colour, 0.32) };
+    else if (paint.endsWith("bars")) copy.marker = { ...trace.marker, color: rgba(colour, paint === "inkbars" ? 0.15 : 0.35) };
     else {
       if (trace.line) copy.line = { ...trace.line, color: colour };
       if (trace.marker) copy.marker = { ...trace.marker, color: colour };
@@ -49,7 +49,10 @@
         title: { ...base[name].title, standoff: 8 }, fixedrange: coarse.matches,
       };
     }
-    if (linear.has(key) && layout.yaxis) layout.yaxis = { ...layout.yaxis, type: "linear" };
+    if (linear.has(key)) {
+      const { tickvals, ticktext, tickmode, ...rest } = layout.yaxis;
+      layout.yaxis = { ...rest, type: "linear", tickmode: "auto" };
+    }
     return layout;
   }
 
@@ -62,6 +65,8 @@
     if (!width) return;                       // in a tab that is not shown
     const key = place.dataset.figure;
     drawn.add(place);
+    const note = document.querySelector(`[data-note="${key}"]`);
+    if (note) note.textContent = variant(key).note;
     return Plotly.react(place, variant(key).data.map(painted), layoutOf(key, width),
       { displaylogo: false, displayModeBar: false });
   }
