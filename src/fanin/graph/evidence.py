@@ -29,7 +29,7 @@ class Facts:
         self.attention = find_attention(self.flow)
         self.gating = find_gating(self.flow)
         looped = {*self.recurrence.recurrent, *self.recurrence.inputs}
-        self.residuals = find_residuals(self.flow, looped)
+        self.residuals = find_residuals(self.flow, looped, self.attention.scores)
 
     @cached_property
     def writers(self) -> dict[str, ResidualAdd]:

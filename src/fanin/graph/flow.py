@@ -104,6 +104,18 @@ class Flow:
         self._bypassed[operation.index] = base
         self._steps[operation.index] = Step.SCALE
 
+    def is_weighted(self, tensor: int) -> bool:
+        """Whether any weight took part in making a signal."""
+        return tensor in self._weighted
+
+    @cached_property
+    def _weighted(self) -> set[int]:
+        weighted: set[int] = set()
+        for operation in self.graph.operations:
+            if self.weights_at(operation) or any(t in weighted for t in operation.inputs):
+                weighted.update(operation.outputs)
+        return weighted
+
     def made_by(self, tensor: int) -> Operation | None:
         """The operation that made a signal; None for inputs."""
         return self.graph.producer.get(tensor)

@@ -92,11 +92,24 @@ class _Snapshot:
 
 
 def _refill(container: Any, contents: Any) -> None:
+    if _same_items(container, contents):
+        return  # also spares read-only dicts, such as a frozen configuration
     if isinstance(container, list):
         container[:] = contents
         return
     container.clear()
     container.update(contents)
+
+
+def _same_items(first: Any, second: Any) -> bool:
+    # By identity: tensors and arrays in a container have no single truth value to compare.
+    def items(container: Any) -> list[Any]:
+        pairs = container.items() if isinstance(container, dict) else container
+        return [part for pair in pairs for part in (pair if isinstance(pair, tuple) else (pair,))]
+
+    if len(first) != len(second):
+        return False
+    return all(a is b for a, b in zip(items(first), items(second), strict=False))
 
 
 @contextmanager

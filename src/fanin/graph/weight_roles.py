@@ -1,6 +1,7 @@
 """Roles of the parameters that are summed over against a signal."""
 
 from collections.abc import Sequence
+from math import prod
 
 from fanin.axes import Axes
 from fanin.graph.evidence import Facts, at
@@ -9,6 +10,9 @@ from fanin.graph.patterns.ending import chooses, ends_in_output
 from fanin.graph.patterns.gates import gate_names
 from fanin.graph.role import ParameterRole, Role
 from fanin.graph.use import Part, Use
+
+_NEVER_WRITERS = (Role.ROUTER, Role.MODULATION)
+"""They choose or scale what is written; their own values do not join the stream."""
 
 _Found = tuple[Role, Axes | None, tuple[str, ...], str]
 
@@ -24,7 +28,7 @@ def read_weight(facts: Facts, name: str, uses: list[Use]) -> ParameterRole:
     evidence = [_summing(use, axes, shape), why]
     if following.activation is not None and following.activation.name != "linear":
         evidence.append(f"{following.activation.name}: {following.why} follows")
-    writer = facts.writers.get(name)
+    writer = facts.writers.get(name) if role not in _NEVER_WRITERS else None
     if writer is not None:
         evidence.append(
             f"{at(writer.operation)} adds its result to the stream that the branch read; "
@@ -116,13 +120,13 @@ def _recurrent(facts: Facts, name: str, axes: Axes | None, shape: tuple[int, ...
 def _attending(facts: Facts, name: str, axes: Axes | None, shape: tuple[int, ...]) -> _Found | None:
     pieces = facts.attention.parts.get(name)
     if pieces:
-        size = shape[axes.outputs[0]] if axes is not None and axes.outputs else 0
+        size = prod(shape[axis] for axis in axes.outputs) if axes is not None else 0
         letters = list(dict.fromkeys(letter for letter, _, _ in pieces))
         where = at(pieces[0][2])
         if len(letters) > 1 and not _same(pieces):
             named = _filled([(letter, runs) for letter, runs, _ in pieces], size)
             sizes, names = partition(named, size)
-            if axes is not None and sizes:
+            if axes is not None and sizes and len(axes.outputs) == 1:
                 axes = replace_axes(axes, sizes)
             return Role.PACKED_QKV, axes, names, f"{', '.join(letters)} of {where} come from it"
         covered = max((count(runs) for _, runs, _ in pieces), default=0)

@@ -53,6 +53,9 @@ def projections(flow: Flow, tensor: int) -> list[Use]:
     """
 
     def passes(operation: Operation, step: Step) -> bool:
+        if step is Step.MULTIPLY:
+            # Rotary angles computed from float inputs: a factor that no weight has made.
+            return any(not flow.is_weighted(t) for t in flow.sources(operation))
         if step is not Step.ADD:
             return step in _PROJECTION
         origins = [
@@ -70,7 +73,7 @@ def projections(flow: Flow, tensor: int) -> list[Use]:
     return list(uses.values())
 
 
-_ROTARY = frozenset((Step.MOVE, Step.SCALE, Step.MERGE, Step.NORM, Step.MULTIPLY))
+_ROTARY = frozenset((Step.MOVE, Step.SCALE, Step.BEND, Step.MERGE, Step.NORM, Step.MULTIPLY))
 
 
 def _takers(flow: Flow, tensor: int) -> list[Use]:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from fanin.graph.activations import named
 from fanin.graph.flow import Flow, Step
 from fanin.graph.graph import Operation
 from fanin.graph.patterns.channels import Runs, channels_at, count, rows
@@ -59,7 +60,7 @@ def _product(flow: Flow, operation: Operation, left: int, right: int, found: Gat
     sides = [_side(flow, left), _side(flow, right)]
     tensors = [left, right]
     both = all(side.uses and side.complete for side in sides)
-    if both and sides[0].bent != sides[1].bent:
+    if both and sides[0].bent != sides[1].bent and _read_the_same(flow, *sides):
         gate, up = (0, 1) if sides[0].bent else (1, 0)
         _gated(flow, operation, (sides[gate], tensors[gate]), (sides[up], tensors[up]), found)
         return
@@ -69,7 +70,7 @@ def _product(flow: Flow, operation: Operation, left: int, right: int, found: Gat
             continue
         whole = all(_covers(flow, use, tensors[place]) for use in side.uses)
         for use in side.uses:
-            if side.bent and whole:
+            if side.bent and whole and _opens_and_shuts(flow, tensors[place]):
                 found.gates.setdefault(use.parameter, operation)
             elif not side.bent and other.normed and not both:
                 found.modulations.setdefault(use.parameter, operation)
@@ -130,6 +131,33 @@ def _mark_down(flow: Flow, operation: Operation, found: Gating) -> None:
                         found.downs.setdefault(use.parameter, operation)
             elif step in _DOWN:
                 front.extend(consumer.outputs[:1])
+
+
+def _read_the_same(flow: Flow, first: _Side, second: _Side) -> bool:
+    """Whether two sides come from weights that read one signal."""
+
+    def roots(side: _Side) -> set[int]:
+        return {
+            tensor
+            for use in side.uses
+            if use.source is not None
+            for tensor, _ in flow.back(use.source, lambda _, step: step in _STRAIGHT)
+        }
+
+    return bool(roots(first) & roots(second))
+
+
+_BOUNDED = frozenset(("sigmoid", "hardsigmoid", "tanh", "softmax", "hardtanh"))
+
+
+def _opens_and_shuts(flow: Flow, tensor: int) -> bool:
+    """Whether a side is squashed between bounds, as the opening of a gate is."""
+    for current, maker in flow.back(tensor, lambda _, step: step in _STRAIGHT):
+        if current in flow.regions.curved and named(flow.regions, current).name in _BOUNDED:
+            return True
+        if maker is not None and flow.step(maker) is Step.SOFTMAX:
+            return True
+    return False
 
 
 def _covers(flow: Flow, use: Use, tensor: int) -> bool:

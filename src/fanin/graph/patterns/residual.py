@@ -39,17 +39,18 @@ class ResidualAdd:
     """Residual sums on the longest path through this one."""
 
 
-def find_residuals(flow: Flow, ignored: set[str]) -> list[ResidualAdd]:
+def find_residuals(flow: Flow, ignored: set[str], scores: set[int]) -> list[ResidualAdd]:
     """All residual sums, in order of running, each with the length of its chain.
 
     Args:
         flow: the signals.
         ignored: parameters whose results are summed for another reason (recurrent layers).
+        scores: attention scores, to which biases and masks are added.
     """
     found: list[ResidualAdd] = []
     for operation in flow.graph.operations:
         terms = _terms(flow, operation)
-        if terms is None:
+        if terms is None or operation.outputs[0] in scores:
             continue
         if any(use.parameter in ignored for t in terms for use in flow.weights_behind(t)[0]):
             continue
@@ -91,12 +92,18 @@ def _identity(flow: Flow, operation: Operation, left: int, right: int) -> Residu
 
 def _start(flow: Flow, stream: int, branch: int, weighted: bool) -> int | None:
     """The nearest tensor of the stream that the branch depends on through a weight."""
-    met = flow.back(stream, lambda _, step: step in _IDENTITY, limit=_NEAREST)
+    met = flow.back(stream, lambda op, step: _is_identity(flow, op, step), limit=_NEAREST)
     for tensor in sorted({t for t, _ in met}, reverse=True):
         depends, by_weight = flow.depends_on(branch, tensor)
         if by_weight or (weighted and depends):
             return tensor
     return None
+
+
+def _is_identity(flow: Flow, operation: Operation, step: Step) -> bool:
+    """Whether the stream passes unchanged; a learned factor of its own (D x) is no skip."""
+    uses = flow.reading.uses_at.get(operation.index, ())
+    return step in _IDENTITY and not any(use.part is Part.FACTOR for use in uses)
 
 
 def _writers(flow: Flow, branch: int, start: int) -> list[Use]:
@@ -120,11 +127,22 @@ def _writers(flow: Flow, branch: int, start: int) -> list[Use]:
             )
         elif step is Step.MULTIPLY:
             sources = flow.sources(maker)
-            plain = [t for t in sources if t not in flow.regions.curved]
-            front.extend(plain or sources)
+            front.extend([t for t in sources if not _is_share(flow, t)] or sources)
+        elif step is Step.ATTENTION:
+            front.extend(flow.sources(maker)[2:3])
+        elif step is Step.CONTRACT:
+            front.extend(t for t in flow.sources(maker) if not _is_share(flow, t))
         elif step in _BRANCH_END:
             front.extend(flow.sources(maker))
     return uses
+
+
+def _is_share(flow: Flow, tensor: int) -> bool:
+    """Whether a signal is what a softmax or a sigmoid gave: shares by which others are mixed."""
+    met = flow.back(tensor, lambda _, step: step in (Step.MOVE, Step.SCALE), limit=40)
+    return tensor in flow.regions.curved or any(
+        maker is not None and flow.step(maker) in (Step.SOFTMAX, Step.BEND) for _, maker in met
+    )
 
 
 def _projected(flow: Flow, operation: Operation, left: int, right: int) -> ResidualAdd | None:
@@ -189,7 +207,7 @@ def _previous(
     flow: Flow, add: ResidualAdd, by_result: dict[int, ResidualAdd]
 ) -> ResidualAdd | None:
     """The sum from which the stream of this one comes, past norms, pooling and single layers."""
-    tensor, steps = add.stream, 0
+    tensor, steps, layers = add.stream, 0, 0
     while steps < 400:
         steps += 1
         if tensor in by_result:
@@ -200,7 +218,9 @@ def _previous(
         step, sources = flow.step(maker), flow.sources(maker)
         if step is Step.WEIGHT:
             source = next((u.source for u in flow.weights_at(maker) if u.source is not None), None)
-            if source is None:
+            layers += 1
+            # One layer changes the width between stages; two are another network's beginning.
+            if source is None or layers > 1:
                 return None
             tensor = source
         elif (step in _STREAM or step is Step.ADD) and sources:

@@ -6,6 +6,7 @@ from fanin.graph.use import Part
 from fanin.graph.uses import (
     arithmetic,
     attention,
+    bilinear,
     contraction,
     convolution,
     elementwise,
@@ -17,7 +18,7 @@ from fanin.graph.vocabulary import MAKERS, word
 
 _BY_NAME = {
     name: family.read
-    for family in (contraction, convolution, lookup, normalisation, recurrent)
+    for family in (bilinear, contraction, convolution, lookup, normalisation, recurrent)
     for name in family.NAMES
 }
 

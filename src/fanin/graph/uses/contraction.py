@@ -5,7 +5,7 @@ from fanin.graph.labels import ANONYMOUS, Atom, Labels
 from fanin.graph.reading import Reading, WeightValue
 from fanin.graph.structure import tensor_argument
 from fanin.graph.use import Part
-from fanin.graph.vocabulary import ELEMENTWISE, MOVES, word
+from fanin.graph.vocabulary import word
 
 # Operation -> position of the two factors, and what each dimension of a factor is when that
 # factor is the weight: (b)atch, (i)nput, (o)utput.
@@ -63,6 +63,8 @@ def read(operation: Operation, reading: Reading) -> bool:
         reading.as_token(operation, signal, "linear")
         weight = right if signal == left else left
     elif reading.is_weight(right) or reading.is_weight(left):
+        if not reading.signals_of(operation) and _returns_to_weight(operation, reading):
+            return False  # a power iteration of spectral norm: arithmetic on the weight
         weight = right if reading.is_weight(right) else left
     else:
         weight = None
@@ -126,31 +128,49 @@ def _owned(operation: Operation, value: WeightValue) -> bool:
 
 
 def _serves_as_weight(operation: Operation, reading: Reading) -> bool:
-    """Whether a product of parameters goes on to be added to a parameter or to multiply data."""
+    """Whether a product made of parameters alone goes on to be the weight of data.
+
+    It is followed through whatever else is computed from parameters alone, to the operation at
+    which data enters: a product of weights stands there in the weight's place.
+    """
     graph = reading.graph
-    front, seen = [operation.outputs[0]], set()
+    front, seen = list(operation.outputs), set[int]()
     while front:
         tensor = front.pop()
-        if tensor in seen:
+        if tensor in seen or not graph.tensors[tensor].of_parameters:
             continue
         seen.add(tensor)
         for consumer in graph.consumers.get(tensor, ()):
-            name = word(consumer)
-            others = [t for t in consumer.inputs if t != tensor]
-            if name in MOVES:
+            if all(graph.tensors[out].of_parameters for out in consumer.outputs):
                 front.extend(consumer.outputs)
-            elif name in ELEMENTWISE:
-                shape = reading.shape(tensor)
-                partners = [t for t in others if graph.tensors[t].of_parameters]
-                if any(reading.shape(t) == shape for t in partners):
-                    return True
-                if len(partners) == len(others):
-                    front.extend(consumer.outputs)
-            elif (both := factors(consumer)) is not None or name == "convolution":
-                place = both[1] if both is not None else tensor_argument(consumer, 1)
-                if place == tensor and not graph.tensors[consumer.outputs[0]].of_parameters:
-                    return True
+                continue
+            both = factors(consumer)
+            place = both[1] if both is not None else None
+            if "conv" in word(consumer):
+                place = tensor_argument(consumer, 1)
+            if place == tensor:
+                return True
     return False
+
+
+def _returns_to_weight(operation: Operation, reading: Reading) -> bool:
+    """Whether a product with constants comes back to the parameter that it was made of."""
+    graph = reading.graph
+    owners = {name for t in reading.weights_of(operation) for name in reading.weights[t].labels}
+    made, front, readers = set(operation.outputs), list(operation.outputs), list[Operation]()
+    while front:
+        for consumer in graph.consumers.get(front.pop(), ()):
+            if not all(graph.tensors[out].of_parameters for out in consumer.outputs):
+                continue
+            readers.append(consumer)
+            fresh = [out for out in consumer.outputs if out not in made]
+            made.update(fresh)
+            front.extend(fresh)
+    return any(
+        tensor not in made and owners & set(graph.tensors[tensor].of_parameters)
+        for reader in readers
+        for tensor in reader.inputs
+    )
 
 
 def _multiply_weights(operation: Operation, reading: Reading, left: int, right: int) -> None:
