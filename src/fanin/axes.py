@@ -8,13 +8,21 @@ guessed from the shape.  ``Axes`` states the roles once; everything else derives
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import prod
+from operator import index
 from typing import Any
 
 from fanin.errors import SchemeError
 
 
-def _as_tuple(value: int | Sequence[int]) -> tuple[int, ...]:
-    return (value,) if isinstance(value, int) else tuple(int(v) for v in value)
+def _as_tuple(name: str, value: int | Sequence[int]) -> tuple[int, ...]:
+    values = (value,) if isinstance(value, int) else value
+    try:
+        return tuple(index(v) for v in values)
+    except TypeError as error:
+        raise SchemeError(
+            f"Axes: {name}={value!r} is no whole number and no sequence of them. Give an axis "
+            "such as 0, or several such as (2, 3)."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class Axes:
             "stride": stride,
         }
         for name, value in named.items():
-            object.__setattr__(self, name, _as_tuple(value))
+            object.__setattr__(self, name, _as_tuple(name, value))
         object.__setattr__(self, "groups", groups)
         object.__setattr__(self, "transposed", transposed)
         roles = self.outputs + self.inputs + self.receptive + self.batch
@@ -85,6 +93,10 @@ class Axes:
             )
         if groups < 1 or any(s < 1 for s in self.stride) or any(b < 1 for b in self.block_sizes):
             raise SchemeError(f"{self!r}: groups, stride and block_sizes must be at least 1.")
+        if self.stride and len(self.stride) != len(self.receptive):
+            raise SchemeError(f"{self!r}: give one stride for each receptive axis, or none.")
+        if self.block_sizes and not self.outputs:
+            raise SchemeError(f"{self!r}: block_sizes divide outputs[0], but there are no outputs.")
 
     def validate(self, shape: Sequence[int]) -> None:
         """Raise SchemeError unless these roles fit a tensor of this shape."""
