@@ -248,7 +248,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             value = self._new_value(tensor, TensorKind.CONSTANT)
             self.constant_tensors.append((value, tensor))  # which also keeps them alive
             return value
-        if found.detached and not found.writes_since:
+        if found.detached and not found.writes_since and self._has_history(found.value):
             return self._derive("detach", tensor, (Ref(found.value),))
         if found.writes_since:
             last, geometry = found.writes_since[-1]
@@ -261,6 +261,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not found.exact:
             return self._derive("alias", tensor, (Ref(found.value),))
         return found.value
+
+    def _has_history(self, value: int) -> bool:
+        """Whether a gradient could flow back from the value: a constant detached is the same."""
+        return value in self._depends_on_data or bool(self._tensors[value].of_parameters)
 
     def _derive(self, name: str, tensor: torch.Tensor, args: tuple[Any, ...]) -> int:
         """Record an operation that nobody called: memory shared behind the recorder's back."""
