@@ -23,12 +23,12 @@ class Facts:
         self.uses: dict[str, list[Use]] = {}
         for use in self.reading.uses:
             self.uses.setdefault(use.parameter, []).append(use)
-        # Adapters first: the layers underneath are then read as if they stood alone.
-        self.adapters = find_adapters(self.flow)
         self.recurrence = find_recurrence(self.flow)
+        looped = {*self.recurrence.recurrent, *self.recurrence.inputs}
+        # Adapters early: the layers underneath are then read as if they stood alone.
+        self.adapters = find_adapters(self.flow, looped)
         self.attention = find_attention(self.flow)
         self.gating = find_gating(self.flow)
-        looped = {*self.recurrence.recurrent, *self.recurrence.inputs}
         self.residuals = find_residuals(self.flow, looped, self.attention.scores)
 
     @cached_property

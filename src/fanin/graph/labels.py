@@ -141,8 +141,16 @@ class Labels:
 
     def indices(self, axis: int) -> list[tuple[int, int]]:
         """Indices along an original axis that the tensor holds: sorted runs (start, size)."""
-        found = [self.starts[axis]]
-        for _, atom in self.dimensions_of(axis):
+        atoms = sorted((atom for _, atom in self.dimensions_of(axis)), key=lambda a: a.step)
+        run = 1
+        for atom in atoms:
+            if atom.step == run:
+                run *= atom.size
+        start = self.starts[axis]
+        if run == prod(atom.size for atom in atoms):
+            return [(start, run)]
+        found = [start]
+        for atom in atoms:
             found = [base + atom.step * i for base in found for i in range(atom.size)]
         runs: list[tuple[int, int]] = []
         for index in sorted(found):

@@ -11,7 +11,7 @@ from fanin.graph.patterns.gates import gate_names
 from fanin.graph.role import ParameterRole, Role
 from fanin.graph.use import Part, Use
 
-_NEVER_WRITERS = (Role.ROUTER, Role.MODULATION)
+_NEVER_WRITERS = (Role.ROUTER, Role.MODULATION, Role.RECURRENT, Role.RECURRENT_INPUT)
 """They choose or scale what is written; their own values do not join the stream."""
 
 _Found = tuple[Role, Axes | None, tuple[str, ...], str]

@@ -1,12 +1,14 @@
 """Low-rank adapters: ``W x + B (A x)``, and ``(W + B A) x``."""
 
+from math import prod
+
 from fanin.graph.flow import Flow, Step
 from fanin.graph.graph import Operation
 from fanin.graph.use import Part, Use
 
 
-def find_adapters(flow: Flow) -> dict[str, tuple[str, Operation]]:
-    """Parameter -> ("down" | "up", the operation that shows it).
+def find_adapters(flow: Flow, ignored: set[str]) -> dict[str, tuple[str, Operation]]:
+    """Parameter -> ("down" | "up", the operation that shows it), the ``ignored`` ones aside.
 
     The sums that adapters add to are bypassed in ``flow``, so that the layer underneath is read
     as if it stood alone.
@@ -16,7 +18,7 @@ def find_adapters(flow: Flow) -> dict[str, tuple[str, Operation]]:
         if flow.step(operation) is Step.ADD:
             sources = flow.sources(operation)
             if len(sources) == 2:
-                _beside(flow, operation, sources, found)
+                _beside(flow, operation, sources, ignored, found)
     for use in flow.reading.uses:
         if use.part is Part.WEIGHT and use.labels.summed:
             _inside(flow, use, found)
@@ -35,7 +37,11 @@ def _root(flow: Flow, tensor: int) -> set[int]:
 
 
 def _beside(
-    flow: Flow, operation: Operation, sources: list[int], found: dict[str, tuple[str, Operation]]
+    flow: Flow,
+    operation: Operation,
+    sources: list[int],
+    ignored: set[str],
+    found: dict[str, tuple[str, Operation]],
 ) -> None:
     ends = [_single(flow, tensor) for tensor in sources]
     for place in (0, 1):
@@ -47,9 +53,11 @@ def _beside(
         down = _single(flow, up.source)
         if down is None or down.source is None or down.parameter in (base.parameter, up.parameter):
             continue
+        if {base.parameter, up.parameter} & ignored:
+            continue
         if not _root(flow, base.source) & _root(flow, down.source):
             continue
-        if _rank(flow, down) >= min(_rank(flow, base), _rank(flow, up)):
+        if _rank(flow, down) >= min(_rank(flow, base), _inputs(flow, base)):
             continue
         found[down.parameter] = ("down", operation)
         found[up.parameter] = ("up", operation)
@@ -62,6 +70,13 @@ def _rank(flow: Flow, use: Use) -> int:
     if use.axes is None or not use.axes.outputs:
         return 1
     return flow.graph.parameters[use.parameter].shape[use.axes.outputs[0]]
+
+
+def _inputs(flow: Flow, use: Use) -> int:
+    if use.axes is None:
+        return 1
+    shape = flow.graph.parameters[use.parameter].shape
+    return prod(shape[axis] for axis in use.axes.inputs)
 
 
 def _inside(flow: Flow, use: Use, found: dict[str, tuple[str, Operation]]) -> None:

@@ -125,7 +125,8 @@ def _by_hand(flow: Flow, found: Attending) -> list[AttentionCore]:
 def _scores_behind(flow: Flow, tensor: int) -> list[Operation]:
     met = flow.back(tensor, lambda _, step: step in _SCORES, limit=200)
     makers = {m.index: m for _, m in met if m is not None}
-    return [m for m in makers.values() if flow.step(m) is Step.CONTRACT]
+    # In order of running: content against content comes before positions.
+    return [m for _, m in sorted(makers.items()) if flow.step(m) is Step.CONTRACT]
 
 
 def _through_softmax(flow: Flow, tensor: int) -> bool:
