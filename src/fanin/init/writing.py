@@ -11,7 +11,13 @@ from fanin import randomness
 from fanin.errors import SchemeError
 from fanin.randomness import Address, Distribution, Region
 
-_DRAWN = frozenset({torch.float32, torch.bfloat16, torch.float16, torch.float64})
+_C_NAMES = {
+    torch.float32: "float",
+    torch.bfloat16: "c10::BFloat16",
+    torch.float16: "c10::Half",
+    torch.float64: "double",
+}
+"""The dtypes that can be drawn, by the names that torch's messages have for them."""
 
 
 class TensorError(SchemeError, RuntimeError):
@@ -96,12 +102,17 @@ def write_built(
 
 def require_drawable(tensor: Tensor) -> None:
     """Raise what torch raises for a tensor that holds no drawable numbers."""
-    if tensor.dtype not in _DRAWN or tensor.layout != torch.strided:
+    if tensor.dtype not in _C_NAMES or tensor.layout != torch.strided:
         kind = str(tensor.dtype).removeprefix("torch.")
         layout = "" if tensor.layout == torch.strided else f" of layout {tensor.layout}"
         raise DtypeError(
             f"drawing is not implemented for '{kind}'{layout}. Convert the tensor to float32, "
             "bfloat16, float16 or float64, dense."
+        )
+    if tensor.is_inference() and not torch.is_inference_mode_enabled():
+        raise TensorError(
+            "Inplace update to inference tensor outside InferenceMode is not allowed. Make a clone "
+            "to get a normal tensor before the update."
         )
     if tensor.is_contiguous():
         return
@@ -143,20 +154,19 @@ def local_part(tensor: Tensor) -> tuple[Tensor, Region]:
 
 def require_bounds(low: float, high: float, dtype: torch.dtype) -> None:
     """Raise what torch raises for bounds that are reversed or not in the dtype."""
-    if not dtype.is_floating_point:
+    if dtype not in _C_NAMES:
         return
     largest = torch.finfo(dtype).max
     for name, bound in (("from", low), ("to", high)):
         if not -largest <= bound <= largest:
-            kind = str(dtype).removeprefix("torch.")
-            raise TensorError(f"{name} is out of bounds for {kind}: {bound}. Give finite bounds.")
+            raise TensorError(f"{name} is out of bounds for {_C_NAMES[dtype]}")
     if low > high:
         raise TensorError(
             f"uniform_ expects to return a [from, to) range, but found from={low:g} > to={high:g}"
         )
     if high - low > largest:
         raise TensorError(
-            f"uniform_ expects to-from <= std::numeric_limits<{dtype}>::max(), but found "
+            f"uniform_ expects to-from <= std::numeric_limits<{_C_NAMES[dtype]}>::max(), but found "
             f"to={high:g} and from={low:g} which result in to-from to exceed the limit"
         )
 
