@@ -164,12 +164,7 @@ class _Run:
     def train(self, progress: bool | None) -> bool:
         """Make what is missing; False if it was interrupted."""
         missing = [w for w in self.wanted if w not in self.done]
-        totals: dict[str, int] = {}
-        for w in missing:
-            totals[w.network.name] = totals.get(w.network.name, 0) + self.course.steps
-        if not missing:
-            totals = {w.network.name: 0 for w in self.wanted}
-        with shown_progress(totals, progress) as shown:
+        with shown_progress(len(missing) * self.course.steps, progress) as shown:
             self._say_what_is_found(shown, len(missing))
             workshop = Workshop(self.course, self.engine, self._keep, shown.tick)
             self.notes = workshop.notes

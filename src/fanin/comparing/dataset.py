@@ -1,6 +1,6 @@
 """Data of a study: whatever the user has, read into tensors, and refused if unusable."""
 
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,7 +131,11 @@ def _samples(data: Any, what: str, most: int) -> Samples:
         x, y = data
     elif isinstance(data, Samples):
         x, y = data.x, data.y
-    elif hasattr(data, "__getitem__") and isinstance(data, Sized) and not _is_array(data):
+    elif (
+        hasattr(data, "__getitem__")
+        and isinstance(data, Sized)
+        and not (_is_array(data) or isinstance(data, str | bytes | Mapping))
+    ):
         x, y = _read_dataset(data, what, most)
     else:
         raise DataError(f"{what}: {type(data).__name__} cannot be read. {FORMS}")
@@ -186,9 +190,9 @@ def _refuse_unusable(x: Any, y: torch.Tensor, what: str) -> None:
     parts = tree_flatten(x)[0]
     if not parts:
         raise DataError(f"{what}: x is empty. {FORMS}")
-    for part in (*parts, y):
-        if part.dim() == 0:
-            raise DataError(f"{what}: a single number has no samples. {FORMS}")
+    if any(part.dim() == 0 for part in (*parts, y)):
+        raise DataError(f"{what}: a single number has no samples. {FORMS}")
+    for part in parts:
         if len(part) != len(y):
             raise DataError(
                 f"{what}: x has {len(part)} samples and y has {len(y)}. Give one target a sample."

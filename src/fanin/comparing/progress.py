@@ -5,34 +5,40 @@ Written to standard error, so that a study's output can be piped.
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 SECONDS_BETWEEN_LINES = 15.0
 SECONDS_BETWEEN_DRAWINGS = 0.2
+SECONDS_BEFORE_ESTIMATE = 3.0
 
 
 class Progress:
-    """Counts trial-steps, and estimates the time left from each network's own speed.
+    """Counts trial-steps, and estimates the time left from the speed so far.
+
+    Every seed trains every network, so the mix of networks ahead is that behind.
 
     Args:
-        totals: network -> trial-steps still to do.
+        total: trial-steps to do.
     """
 
-    def __init__(self, totals: Mapping[str, int]) -> None:
-        self.totals = dict(totals)
-        self.done = dict.fromkeys(totals, 0)
-        self.seconds = dict.fromkeys(totals, 0.0)
-        self._last = time.monotonic()
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self._first: tuple[float, int] | None = None
+        # Ticks come from several threads.
+        self._lock = Lock()
 
-    def tick(self, network: str, steps: int) -> None:
-        """``steps`` more trial-steps of a network are done."""
-        now = time.monotonic()
-        self.seconds[network] += now - self._last
-        self._last = now
-        self.done[network] += steps
-        self.show()
+    def tick(self, steps: int) -> None:
+        """``steps`` more trial-steps are done."""
+        with self._lock:
+            self.done += steps
+            if self._first is None:
+                # Building and measuring came before the first step: its time says nothing.
+                self._first = (time.monotonic(), self.done)
+            self.show()
 
     def message(self, text: str) -> None:
         """One line for the reader."""
@@ -43,20 +49,17 @@ class Progress:
     @property
     def share(self) -> float:
         """Share of all trial-steps that is done."""
-        return sum(self.done.values()) / max(1, sum(self.totals.values()))
+        return self.done / max(1, self.total)
 
     def seconds_left(self) -> float | None:
-        """Estimate of the time left; None before anything is done.
-
-        A network that has not begun is taken to cost as much a step as the dearest that has.
-        """
-        speeds = {n: self.seconds[n] / done for n, done in self.done.items() if done}
-        if not speeds:
+        """Estimate of the time left; None in the first seconds."""
+        if self._first is None:
             return None
-        dearest = max(speeds.values())
-        return sum(
-            (total - self.done[n]) * speeds.get(n, dearest) for n, total in self.totals.items()
-        )
+        began, done = self._first
+        elapsed = time.monotonic() - began
+        if elapsed < SECONDS_BEFORE_ESTIMATE or self.done == done:
+            return None
+        return elapsed / (self.done - done) * (self.total - self.done)
 
 
 class Silent(Progress):
@@ -66,8 +69,8 @@ class Silent(Progress):
 class Lines(Progress):
     """A plain line every quarter of a minute."""
 
-    def __init__(self, totals: Mapping[str, int]) -> None:
-        super().__init__(totals)
+    def __init__(self, total: int) -> None:
+        super().__init__(total)
         self._shown = time.monotonic()
 
     def message(self, text: str) -> None:
@@ -86,13 +89,13 @@ class Bar(Progress):
     """rich's progress bar.
 
     Args:
-        totals: network -> trial-steps still to do.
+        total: trial-steps to do.
         bar: a ``rich.progress.Progress`` with a field ``left``.
         task: of that bar, out of 1.
     """
 
-    def __init__(self, totals: Mapping[str, int], bar: Any, task: Any) -> None:
-        super().__init__(totals)
+    def __init__(self, total: int, bar: Any, task: Any) -> None:
+        super().__init__(total)
         self.bar = bar
         self.task = task
         self._shown = 0.0
@@ -111,13 +114,13 @@ class Bar(Progress):
 
 
 @contextmanager
-def shown_progress(totals: Mapping[str, int], show: bool | None) -> Iterator[Progress]:
+def shown_progress(total: int, show: bool | None) -> Iterator[Progress]:
     """A bar in a terminal, lines elsewhere; nothing if ``show`` is False."""
     if show is False:
-        yield Silent(totals)
+        yield Silent(total)
         return
     if not sys.stderr.isatty():
-        yield Lines(totals)
+        yield Lines(total)
         return
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
@@ -130,7 +133,7 @@ def shown_progress(totals: Mapping[str, int], show: bool | None) -> Iterator[Pro
         TextColumn("{task.fields[left]}"),
     )
     with RichProgress(*columns, console=Console(stderr=True)) as bar:
-        yield Bar(totals, bar, bar.add_task("", total=1.0, left=""))
+        yield Bar(total, bar, bar.add_task("", total=1.0, left=""))
 
 
 def _left(seconds: float | None) -> str:

@@ -10,7 +10,7 @@ from torch import nn
 
 from fanin.checking import check
 from fanin.checking.findings import Finding
-from fanin.comparing.course import Course, Record
+from fanin.comparing.course import Course, Record, Tick
 from fanin.comparing.dataset import Samples
 from fanin.comparing.ensemble import train_together
 from fanin.comparing.how_to_train import stack_size, why_one_by_one
@@ -70,13 +70,13 @@ class Workshop:
         course: data, batches, task, optimizer.
         engine: how to train: see ``how_to_train.ENGINES``.
         keep: told about every trial as soon as it is finished.
-        tick: told about every (network, trial-steps).
+        tick: told about every trial-step; called from several threads.
     """
 
     course: Course
     engine: str
     keep: Keep
-    tick: Callable[[str, int], None]
+    tick: Tick
     notes: list[str] = field(default_factory=list)
     _starts: dict[tuple[str, str, int], Start] = field(default_factory=dict)
     _stopping: Event = field(default_factory=Event)
@@ -126,14 +126,13 @@ class Workshop:
             torch.set_num_threads(threads)
 
     def _make_stack(self, wanted: Sequence[Wanted]) -> None:
-        name = wanted[0].network.name
         with self._lock:
             built = [self._built(trial) for trial in wanted]
 
         def tick(steps: int) -> None:
             if self._stopping.is_set():
                 raise _Stopped
-            self.tick(name, steps)
+            self.tick(steps)
 
         models = [model for model, _ in built]
         records = train_together(models, [t.learning_rate for t in wanted], self.course, tick)
@@ -147,7 +146,7 @@ class Workshop:
             model,
             trial.learning_rate,
             self.course,
-            lambda steps: self.tick(trial.network.name, steps),
+            self.tick,
             trial.seed,
         )
         self.keep(trial, _trial(trial, model, record, start, how))
