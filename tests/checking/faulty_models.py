@@ -209,7 +209,7 @@ def attention_without_skips():
 
 
 def batch_norm_plain_deep():
-    layers = [m for _ in range(50) for m in (nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU())]
+    layers = [m for _ in range(80) for m in (nn.Linear(64, 64), nn.BatchNorm1d(64), nn.ReLU())]
     model = he(nn.Sequential(*layers, nn.Linear(64, 10)))
     nn.init.normal_(model[-1].weight, std=0.03)
     return model, *vectors()

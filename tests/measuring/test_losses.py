@@ -37,7 +37,9 @@ def test_ignored_labels_count_nowhere():
     output, target = torch.randn(4, 3), torch.tensor([0, IGNORED_CLASS, 1, 1])
     found = evaluate(output, target, None, None)
     assert found.value.item() == pytest.approx(F.cross_entropy(output, target).item())
-    assert found.label_entropy == pytest.approx(-(1 / 3) * math.log(1 / 3) - 2 / 3 * math.log(2 / 3))
+    assert found.label_entropy == pytest.approx(
+        -(1 / 3) * math.log(1 / 3) - 2 / 3 * math.log(2 / 3)
+    )
 
 
 def test_floats_are_regressed_and_booleans_classified():

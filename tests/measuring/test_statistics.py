@@ -73,7 +73,9 @@ def test_mean_cosine_leaves_out_rows_without_a_direction():
 
 
 def test_mean_cosine_of_exploded_rows():
-    assert mean_cosine(torch.tensor([[3e30, 0.0], [1e30, 0.0], [0.0, 1e30]])) == pytest.approx(1 / 3)
+    assert mean_cosine(torch.tensor([[3e30, 0.0], [1e30, 0.0], [0.0, 1e30]])) == pytest.approx(
+        1 / 3
+    )
 
 
 def test_cosine_of_positions_averages_over_samples():

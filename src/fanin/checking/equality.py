@@ -10,6 +10,7 @@ from fanin.checking.reading import WeightMatrix, weight_matrices
 _ROUNDING = 1e-3
 # Gradients that small beside the model's largest are rounding errors of an exact zero.
 _NOISE = 1e-6
+_CHUNK = 1 << 22  # elements that are widened to float64 at a time
 # What may stand between a layer's units and the layer that weighs them.
 _PASSES = frozenset(
     {"view", "_unsafe_view", "native_dropout", "alias", "clone", "_to_copy", "mean"}
@@ -32,27 +33,48 @@ def unit_rows(tensor: torch.Tensor, axes: Axes) -> torch.Tensor:
 
 
 def equal_groups(rows: torch.Tensor) -> list[list[int]]:
-    """Indices of rows that are exactly equal, grouped; each row is in one group.
+    """Indices of rows that are exactly equal to another, grouped.
 
     Examples:
         >>> equal_groups(torch.tensor([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]]))
-        [[0, 2], [1]]
+        [[0, 2]]
     """
-    # Candidates by a random projection, so that the exact comparison is made within groups only.
+    # Candidates by a random projection, so that rows are compared only with their like.
+    keys, order = torch.sort(_projected(rows))
+    near = (keys[1:] - keys[:-1]).abs() <= 1e-9 * keys[1:].abs()
+    if not bool(near.any()):
+        return []
+    groups: list[list[int]] = []
+    run: list[int] = []
+    indices, follows = order.tolist(), [False, *near.tolist()]
+    for index, same in zip(indices, follows, strict=True):
+        if not same:
+            groups += _exactly_equal(rows, run)
+            run = []
+        run.append(index)
+    return sorted(groups + _exactly_equal(rows, run))
+
+
+def _projected(rows: torch.Tensor) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     direction = torch.randn(rows.shape[1], generator=generator, dtype=torch.float64)
-    key = rows.double() @ direction.to(rows.device)
-    candidates: dict[str, list[int]] = {}
-    for index, value in enumerate(key.tolist()):
-        candidates.setdefault(f"{value:.8e}", []).append(index)
-    groups: list[list[int]] = []
-    for members in candidates.values():
-        left = members
-        while left:
-            same = (rows[left] == rows[left[0]]).all(dim=1).tolist()
-            groups.append([i for i, equal in zip(left, same, strict=True) if equal])
-            left = [i for i, equal in zip(left, same, strict=True) if not equal]
-    return sorted(groups)
+    direction = direction.to(rows.device)
+    step = max(1, _CHUNK // max(1, rows.shape[1]))
+    starts = range(0, rows.shape[0], step)
+    return torch.cat([rows[i : i + step].double() @ direction for i in starts])
+
+
+def _exactly_equal(rows: torch.Tensor, members: list[int]) -> list[list[int]]:
+    """The members, apart where they differ; groups of one are left out."""
+    groups = []
+    left = sorted(members)
+    while len(left) > 1:
+        same = (rows[left] == rows[left[0]]).all(dim=1).tolist()
+        group = [i for i, equal in zip(left, same, strict=True) if equal]
+        if len(group) > 1:
+            groups.append(group)
+        left = [i for i, equal in zip(left, same, strict=True) if not equal]
+    return groups
 
 
 def stays_equal(case: Case, matrix: WeightMatrix, group: list[int]) -> bool:

@@ -150,11 +150,16 @@ def _models_own(value: torch.Tensor, output: Any, inputs: Any) -> LossValue:
     if labels.is_floating_point() or logits.dim() != labels.dim() + 1:
         return LossValue(_scalar(value), "model")
     rows = logits.detach().reshape(-1, logits.shape[-1])
+    flat = labels.reshape(-1).long()
+    kept = (flat >= 0) & (flat < rows.shape[1])
+    # Labels of causal models are shifted inside; unshifted they give the same spread.
+    each = F.cross_entropy(rows[kept].float(), flat[kept], reduction="none")
     return LossValue(
         _scalar(value),
         "model",
         classes=int(logits.shape[-1]),
-        label_entropy=entropy_of(labels.flatten(), int(logits.shape[-1])),
+        label_entropy=entropy_of(flat, int(logits.shape[-1])),
+        error=_standard_error(each),
         logits=rows,
     )
 

@@ -1,7 +1,7 @@
 """``measure``: run a model once forward and once backward, and read its signals."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -25,6 +25,8 @@ _BETWEEN_WEIGHTS_AND_VALUES = frozenset(
     {"view", "_unsafe_view", "expand", "clone", "native_dropout", "_to_copy", "mul", "alias"}
     | {"where", "masked_fill", "transpose", "permute", "unsqueeze", "squeeze", "slice"}
 )
+
+_FURTHEST = 12  # operations between the scores of an attention and its softmax: scale, mask, views
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,14 @@ def _parameter_signals(model: nn.Module, value: torch.Tensor) -> dict[str, Param
     trained = {name: p for name, p in named.items() if p.requires_grad}
     gradients: dict[str, torch.Tensor | None] = dict.fromkeys(trained)
     if value.requires_grad and trained:
-        found = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+        try:
+            found = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+        except RuntimeError as error:
+            said = " ".join(str(error).split())
+            raise RecordError(
+                f"the backward pass of {type(model).__name__} raised: {said[:400]} Training would "
+                "raise the same; mend the model's forward."
+            ) from error
         gradients = dict(zip(trained, found, strict=True))
     signals = {}
     for name, parameter in named.items():
@@ -216,11 +225,24 @@ def _true_attention(graph: Graph, found: list[AttentionSignal]) -> tuple[Attenti
         return False
 
     return tuple(
-        signal
+        replace(signal, learned_temperature=_has_learned_temperature(graph, signal.tensor))
         for signal in found
         if graph.producer[signal.tensor].name.startswith("_scaled_dot_product")
         or weighs_values(signal.tensor)
     )
+
+
+def _has_learned_temperature(graph: Graph, weights: int) -> bool:
+    """Whether a parameter scales the logits: their spread is then the author's choice."""
+    value = weights
+    for _ in range(_FURTHEST):
+        maker = graph.producer.get(value)
+        if maker is None or maker.name in ("bmm", "baddbmm") or not maker.inputs:
+            return False
+        if maker.name == "mul" and any(graph.tensors[v].of_parameters for v in maker.inputs):
+            return True
+        value = maker.inputs[0]
+    return False
 
 
 def _logits_std(value: LossValue) -> float | None:

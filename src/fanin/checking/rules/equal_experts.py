@@ -52,7 +52,7 @@ class EqualExperts(Rule):
             if axis is None or matrix.tensor.shape[axis] < 2:
                 continue
             slices = matrix.tensor.movedim(axis, 0).flatten(1)
-            groups = [g for g in equal_groups(slices) if len(g) > 1]
+            groups = equal_groups(slices)
             if groups:
                 yield from self._judge(case, matrix, max(groups, key=len))
 

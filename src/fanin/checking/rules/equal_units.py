@@ -68,13 +68,11 @@ class EqualUnits(Rule):
             rows = unit_rows(matrix.tensor, matrix.axes)
             if rows.shape[0] < 2 or not case.signals.parameters[matrix.name].used:
                 continue
-            alike = [g for g in equal_groups(rows) if len(g) > 1]
+            alike = equal_groups(rows)
+            if not alike:
+                continue
             outgoing = [g for g in alike if equal_outgoing(case, matrix, g)]
-            alike_with_bias = (
-                [g for g in equal_groups(_with_bias(rows, matrix.name, parameters)) if len(g) > 1]
-                if alike
-                else []
-            )
+            alike_with_bias = equal_groups(_with_bias(rows, matrix.name, parameters))
             staying = [g for g in alike_with_bias if stays_equal(case, matrix, g)]
             together = {i for g in staying for i in g}
             weighed_alike = {i for g in outgoing for i in g}

@@ -4,7 +4,9 @@
 
 Compares the gradient of the loss with respect to the *activations* at the first and at the last
 hidden point of the stream that every path passes; see FAN103 for how. Warns above 10×, an error
-above 1000×, beyond the chance of this width.
+above 1000×, beyond the chance of this width. Where norms stand between, the limits are 10⁴ and
+10⁶: weights in front of a norm move by their relative change, which evens gradients out, and
+BatchNorm ResNets of 50 to 100 layers train well with ratios of 100 to 1000.
 
 ## Why is this bad?
 
@@ -39,6 +41,9 @@ from fanin.checking.drift import ERROR_DRIFT, WARN_DRIFT, gradient_drift
 from fanin.checking.findings import Finding, Severity
 from fanin.checking.rule import Needs, Rule
 
+# As shipped, ResNet-50 and ResNet-101 (BatchNorm, batch 8) show 250 and 1100.
+_ALLOWED_BY_NORMS = 1e3
+
 
 class ExplodingGradients(Rule):
     """Gradients that grow towards the first layers."""
@@ -51,15 +56,16 @@ class ExplodingGradients(Rule):
         """One finding a stream."""
         for stream in case.streams:
             drift = gradient_drift(stream)
-            if drift is None or not drift.above(WARN_DRIFT):
+            allowed = _ALLOWED_BY_NORMS if any(p.is_norm for p in stream.points) else 1.0
+            if drift is None or not drift.above(WARN_DRIFT * allowed):
                 continue
             yield self.finding(
-                Severity.ERROR if drift.above(ERROR_DRIFT) else Severity.WARNING,
+                Severity.ERROR if drift.above(ERROR_DRIFT * allowed) else Severity.WARNING,
                 drift.end.where,
                 f"the gradient grows {drift.ratio:.3g}-fold on its way back over "
                 f"{drift.way}, from {drift.start.where!r} to {drift.end.where!r}.",
                 measured={"ratio": drift.ratio},
-                expected=f"first over last between 1/{WARN_DRIFT:g} and {WARN_DRIFT:g}",
+                expected=f"first over last at most {WARN_DRIFT * allowed:g}",
                 fix="fanin.initialize(model, inputs) chooses weights that pass gradients on, or "
                 "says that this depth needs a norm or a skip.",
             )

@@ -2,7 +2,8 @@
 
 ## What it does
 
-Looks at the row `padding_idx` of every trained `nn.Embedding` and `nn.EmbeddingBag`.
+Looks at the row `padding_idx` of every trained `nn.Embedding` and `nn.EmbeddingBag`. A note where
+the table is tied to a head, which trains the row.
 
 ## Why is this bad?
 
@@ -45,6 +46,7 @@ class PaddingRowNotZero(Rule):
 
     def find(self, case: Case) -> Iterator[Finding]:
         """One finding an embedding."""
+        shared = list(case.model.named_parameters(remove_duplicate=False))
         for path, module in case.model.named_modules():
             if not isinstance(module, nn.Embedding | nn.EmbeddingBag):
                 continue
@@ -53,11 +55,12 @@ class PaddingRowNotZero(Rule):
                 continue
             length = float(torch.linalg.vector_norm(weight.detach()[row].float()))
             if length > 0:
+                tied = sum(p is weight for _, p in shared) > 1
                 yield self.finding(
-                    Severity.WARNING,
+                    Severity.NOTE if tied else Severity.WARNING,
                     f"{path}.weight" if path else "weight",
-                    f"row {row}, the padding row of {path!r}, has length {length:.3g}; it gets no "
-                    "gradient and will keep it.",
+                    f"row {row}, the padding row of {path!r}, has length {length:.3g}; looking "
+                    "it up gives it no gradient.",
                     measured={"row": float(row), "length": length},
                     expected="a row of zeros",
                     fix="fanin.initialize(model, inputs) keeps padding rows at zero.",

@@ -4,7 +4,8 @@
 
 Measures the entropy of the attention weights over ln(number of valid keys), averaged over heads
 and queries; fused attention is recomputed from its queries and keys. Warns below 0.5, an error
-below 0.2. Queries with fewer than 8 valid keys (early causal rows, narrow windows) are left out.
+below 0.2. Queries with fewer than 8 valid keys (early causal rows, narrow windows) are left out,
+and so is attention whose logits a parameter scales: its temperature is the author's choice.
 
 ## Why is this bad?
 
@@ -47,7 +48,11 @@ class PeakedAttention(Rule):
 
     def find(self, case: Case) -> Iterator[Finding]:
         """One finding for the model: the most peaked attention, and how many others there are."""
-        bad = [a for a in case.signals.attention if a.entropy_share < _WARN]
+        bad = [
+            a
+            for a in case.signals.attention
+            if a.entropy_share < _WARN and not a.learned_temperature
+        ]
         if not bad:
             return
         worst = min(bad, key=lambda a: a.entropy_share)

@@ -6,7 +6,8 @@ Finds trained weights (two or more dimensions) that the loss depends on and whos
 exactly zero: at the start, *and* after simulated steps of gradient descent, taken on copies for as
 long as each wakes another parameter. A zero gradient at the start alone is normal: LoRA's A, the
 layers below a zero head, branches behind α = 0 or a zero last layer all wake within a few steps.
-Weights that this batch did not reach (idle experts) are left out.
+Weights that this batch did not reach (idle experts) are left out. With fewer than 32 samples a
+minority of stuck weights is only a note: a few ReLUs may be off for all of them.
 
 ## Why is this bad?
 
@@ -39,6 +40,8 @@ from fanin.checking.findings import Finding, Severity
 from fanin.checking.reading import reached_by_batch
 from fanin.checking.rule import Needs, Rule
 
+_ENOUGH_SAMPLES = 32
+
 
 class StuckParameter(Rule):
     """Weights whose gradient stays zero."""
@@ -62,8 +65,13 @@ class StuckParameter(Rule):
         if not stuck:
             return
         shown = ", ".join(stuck[:5]) + (f" and {len(stuck) - 5} more" if len(stuck) > 5 else "")
+        severity = Severity.WARNING
+        if 2 * len(stuck) >= len(weights):
+            severity = Severity.ERROR
+        elif case.signals.samples < _ENOUGH_SAMPLES:
+            severity = Severity.NOTE
         yield self.finding(
-            Severity.ERROR if 2 * len(stuck) >= len(weights) else Severity.WARNING,
+            severity,
             stuck[0],
             f"{len(stuck)} of {len(weights)} weights have a gradient of exactly zero that no "
             f"step wakes: {shown}.",
