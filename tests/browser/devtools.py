@@ -1,10 +1,12 @@
 """A browser page driven over Chromium's debugging pipe, with the standard library alone."""
 
 import base64
+import contextlib
+import fcntl
 import json
 import os
 import shutil
-import subprocess
+import signal
 import tempfile
 import threading
 import time
@@ -38,19 +40,24 @@ class Page:
         self._profile = tempfile.TemporaryDirectory(prefix="fanin-browser-")
         to_browser, self._write = os.pipe()
         self._read, from_browser = os.pipe()
-        self._process = subprocess.Popen(
-            [
-                *("/bin/sh", "-c", 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"', "sh"),
-                *(str(to_browser), str(from_browser), CHROMIUM, *SWITCHES),
-                f"--user-data-dir={self._profile.name}",
-                "about:blank",
+        # Chromium reads commands at descriptor 3 and writes answers to 4.  Both ends move out of
+        # the way first, for they may be 3 and 4 themselves, crosswise.
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in (to_browser, from_browser)]
+        silent = os.open(os.devnull, os.O_WRONLY)
+        self._process = os.posix_spawn(
+            CHROMIUM,
+            [CHROMIUM, *SWITCHES, f"--user-data-dir={self._profile.name}", "about:blank"],
+            os.environ,
+            file_actions=[
+                *(
+                    (os.POSIX_SPAWN_DUP2, end, place)
+                    for end, place in zip(ends, (3, 4), strict=True)
+                ),
+                *((os.POSIX_SPAWN_DUP2, silent, place) for place in (1, 2)),
             ],
-            pass_fds=(to_browser, from_browser),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
         )
-        os.close(to_browser)
-        os.close(from_browser)
+        for end in (to_browser, from_browser, silent, *ends):
+            os.close(end)
         self.messages, self.requests = [], []
         self._answers, self._events, self._session, self._number = {}, [], None, 0
         self._arrived = threading.Condition()
@@ -75,12 +82,16 @@ class Page:
         return self
 
     def __exit__(self, *exception):
-        self._process.terminate()
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        with contextlib.suppress(BrokenPipeError, TimeoutError):
+            self._session = None
+            self.send("Browser.close")
+        for _ in range(100):
+            if os.waitpid(self._process, os.WNOHANG)[0]:
+                break
+            time.sleep(0.05)
+        else:
+            os.kill(self._process, signal.SIGKILL)
+            os.waitpid(self._process, 0)
         os.close(self._write)
         self._profile._ignore_cleanup_errors = True
         self._profile.cleanup()

@@ -78,10 +78,10 @@
   }), { rootMargin: "600px" });
   plots.forEach((place) => watcher.observe(place));
   const later = window.requestIdleCallback ?? ((work) => setTimeout(work, 50));
-  (function rest() {
+  function rest() {
     const next = plots.find((place) => !drawn.has(place) && place.clientWidth);
     if (next) later(() => { draw(next); rest(); });
-  })();
+  }
 
   // The one legend: a recipe goes from, or comes back to, every figure and table at once.
   const buttons = [...document.querySelectorAll("[data-recipe]")];
@@ -131,6 +131,7 @@
       document.getElementById(other.getAttribute("aria-controls")).hidden = !on;
     }
     redraw();
+    rest();
   }
   tabs.forEach((tab, place) => {
     tab.addEventListener("click", () => open(tab));
@@ -142,7 +143,7 @@
       next.focus();
     });
   });
-  if (tabs.length) open(tabs[0]);
+  if (tabs.length) open(tabs[0]); else rest();
 
   let waiting = 0;
   let lastWidth = innerWidth;
