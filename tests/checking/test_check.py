@@ -1,0 +1,194 @@
+"""check itself: selection, what runs when, the diagnosis, bad input."""
+
+import pytest
+import torch
+from faulty_models import all_zeros, dead_relu, unused_layer
+from healthy_models import cnn_with_batch_norm, relu_mlp
+from torch import nn
+
+from fanin.axes import Axes
+from fanin.checking import RULES, Severity, UnhealthyStartError, check, find_rule
+from fanin.checking.equality import equal_groups
+from fanin.checking.rules.dead_units import share_off_together
+from fanin.errors import DataError, RecordError, UnknownNameError
+from fanin.planning.plan import Action, Assignment, Plan
+from fanin.schemes import Normal, Uniform, Zeros
+from fanin.signals import Signals
+
+
+def test_rules_are_chosen_by_code_name_or_prefix():
+    model, x, y = relu_mlp()
+    assert check(model, x, target=y).rules_run == tuple(
+        code for code in RULES if not code.startswith("FAN5")
+    )
+    assert check(model, x, target=y, select="FAN4").rules_run == ("FAN401", "FAN402")
+    assert check(model, x, select=["dead-units", "FAN201"]).rules_run == ("FAN109", "FAN201")
+    without = check(model, x, target=y, ignore=["FAN1", "equal-units"]).rules_run
+    assert "FAN201" not in without
+    assert "FAN101" not in without
+    assert "FAN301" in without
+
+
+@pytest.mark.parametrize("field", ["select", "ignore"])
+def test_an_unknown_rule_names_the_nearest(field):
+    with pytest.raises(UnknownNameError, match="vanishing-activations"):
+        check(nn.Linear(2, 2), **{field: ["vanishing-activation"]})
+    with pytest.raises(UnknownNameError, match="FAN101"):
+        find_rule("FAN1011")
+
+
+def test_what_runs_depends_on_what_is_given():
+    model, x, y = relu_mlp()
+    assert set(check(model).rules_run) == {"FAN106", "FAN201", "FAN203", "FAN304"}
+    assert "FAN401" not in check(model, x).rules_run
+    assert "FAN401" in check(model, x, target=y).rules_run
+    assert "FAN501" in check(model, plan=Plan("none", "Sequential")).rules_run
+
+
+def test_bad_arguments():
+    with pytest.raises(DataError, match="no inputs"):
+        check(nn.Linear(2, 2), target=torch.zeros(1))
+    with pytest.raises(RecordError, match="not a torch"):
+        check(lambda x: x, torch.zeros(1))
+    with pytest.raises(DataError, match="NaN"):
+        check(nn.Linear(2, 2), torch.full((3, 2), float("nan")))
+
+
+def test_assert_ok_raises_an_assertion_that_lists_the_findings():
+    model, x, y = dead_relu()
+    diagnosis = check(model, x, target=y)
+    assert not diagnosis.ok
+    with pytest.raises(UnhealthyStartError, match="FAN109 error 2") as caught:
+        diagnosis.assert_ok()
+    assert isinstance(caught.value, AssertionError)
+    assert "fanin.initialize" in str(caught.value)
+    healthy = check(*relu_mlp()[:2])
+    healthy.assert_ok()
+
+
+def test_notes_do_not_count():
+    model, x, y = unused_layer()
+    diagnosis = check(model, x, target=y)
+    assert [f.severity for f in diagnosis.findings] == [Severity.NOTE]
+    assert diagnosis.ok
+
+
+def test_findings_come_worst_first():
+    model, x, y = all_zeros()
+    order = [Severity.ERROR, Severity.WARNING, Severity.NOTE]
+    ranks = [order.index(f.severity) for f in check(model, x, target=y).findings]
+    assert ranks == sorted(ranks)
+
+
+def test_the_text_is_a_plain_table():
+    model, x, y = dead_relu()
+    text = str(check(model, x, target=y))
+    lines = text.splitlines()
+    assert lines[0].split()[:3] == ["weight", "shape", "fan"]
+    assert lines[1].startswith("0.weight")
+    assert "FAN109 error dead-units at 2.weight" in text
+    assert "not ok" in lines[-1]
+    assert max(len(line) for line in lines[:5]) < 120
+
+
+def test_long_models_are_folded():
+    model = nn.Sequential(*[nn.Linear(4, 4) for _ in range(100)])
+    assert "… 60 more" in str(check(model, torch.randn(8, 4)))
+
+
+def test_a_diagnosis_prints_without_a_run():
+    assert "ok" in str(check(nn.Linear(2, 2)))
+
+
+def test_the_model_is_left_as_it_was():
+    model, x, y = cnn_with_batch_norm()
+    model[1].eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    modes = [m.training for m in model.modules()]
+    random = torch.get_rng_state()
+    check(model, x, target=y)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert modes == [m.training for m in model.modules()]
+    assert torch.equal(random, torch.get_rng_state())
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_equal_groups_are_exact():
+    rows = torch.randn(50, 7)
+    rows[10] = rows[3]
+    rows[30] = rows[3]
+    rows[20] = rows[5]
+    rows[21] = rows[5] + torch.finfo(torch.float32).eps * rows[5]
+    assert equal_groups(rows) == [[3, 10, 30], [5, 20]]
+    assert equal_groups(torch.zeros(3, 2)) == [[0, 1, 2]]
+    assert equal_groups(torch.randn(100, 3)) == []
+
+
+def test_the_share_of_units_off_together_by_simulation():
+    generator = torch.Generator().manual_seed(0)
+    c, samples, units = 0.95, 256, 4000
+    common = torch.randn(units, 1, generator=generator)
+    own = torch.randn(units, samples, generator=generator)
+    off = (c**0.5 * common + (1 - c) ** 0.5 * own < 0).all(1).float().mean().item()
+    # The maximum of 256 normal numbers varies by 0.4 around the quantile that the formula takes.
+    assert share_off_together(c, samples) == pytest.approx(off, abs=0.03)
+
+
+class TestPlanMismatch:
+    def plan(self, model, **schemes):
+        assignments = {
+            name: Assignment(
+                name,
+                schemes.get(name.replace(".", "_")),
+                Axes(0, 1) if p.dim() == 2 else Axes(0),
+                "weight",
+                "by hand",
+                shape=tuple(p.shape),
+                action=Action.INITIALISE if name.replace(".", "_") in schemes else Action.LEAVE,
+            )
+            for name, p in model.named_parameters()
+        }
+        return Plan("by hand", "Linear", assignments)
+
+    def found(self, model, **schemes):
+        return check(model, plan=self.plan(model, **schemes), select="FAN501").findings
+
+    def test_what_was_drawn_as_planned_passes(self):
+        for seed in range(20):
+            torch.manual_seed(seed)
+            model = nn.Linear(50, 40)
+            nn.init.normal_(model.weight, std=0.02)
+            nn.init.zeros_(model.bias)
+            assert not self.found(model, weight=Normal(std=0.02), bias=Zeros())
+
+    @pytest.mark.parametrize("factor", [0.8, 1.25, 5.0])
+    def test_a_lost_factor_is_found(self, factor):
+        torch.manual_seed(0)
+        model = nn.Linear(50, 40)
+        nn.init.normal_(model.weight, std=0.02 * factor)
+        (finding,) = self.found(model, weight=Normal(std=0.02))
+        assert finding.where == "weight"
+        assert finding.severity is Severity.ERROR
+        assert finding.measured["planned_std"] == pytest.approx(0.02)
+
+    def test_zeros_must_be_exact(self):
+        model = nn.Linear(4, 4)
+        nn.init.constant_(model.bias, 1e-4)
+        assert [f.where for f in self.found(model, bias=Zeros())] == ["bias"]
+
+    def test_bounds_must_hold(self):
+        model = nn.Linear(50, 40)
+        with torch.no_grad():
+            model.weight.uniform_(-1, 1)
+            model.weight[0, 0] = 1.5
+        (finding,) = self.found(model, weight=Uniform(-1, 1))
+        assert "bounds" in finding.message
+
+    def test_a_renamed_parameter_is_missing(self):
+        plan = self.plan(nn.Linear(4, 4), weight=Normal(std=1.0))
+        (finding,) = check(nn.Sequential(nn.Linear(4, 4)), plan=plan, select="FAN501").findings
+        assert "does not have" in finding.message
+
+
+def test_signals_of_a_prediction_have_the_same_type():
+    assert Signals("predicted", {}, ()).parameters == {}
