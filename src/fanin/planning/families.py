@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from fanin.graph.graph import Graph, Operation
 from fanin.graph.role import Role
-from fanin.planning.subject import Circumstances, Subject
+from fanin.planning.subject import Circumstances, Subject, once_per_model
 
 INNER_MLP = frozenset({Role.WEIGHT, Role.GATE_PROJECTION, Role.UP_PROJECTION})
 """Roles that the matrices of an MLP before its last one can have."""
@@ -24,6 +24,7 @@ def branches_of(subject: Subject, circumstances: Circumstances) -> int:
     return max(subject.role.residual_branches or circumstances.residual_branches, 1)
 
 
+@once_per_model
 def layers(circumstances: Circumstances, part: str = "") -> float:
     """Number of transformer layers, in the part of the model whose names contain ``part``.
 
@@ -46,14 +47,26 @@ def in_mlp(subject: Subject, circumstances: Circumstances) -> bool:
         return True
     if role.role not in INNER_MLP or block_number(subject.name) is None:
         return False
-    ends = {
+    return role.depth + 1 in _mlp_ends(circumstances)
+
+
+@once_per_model
+def _mlp_ends(circumstances: Circumstances) -> frozenset[int]:
+    """Depths of the last matrices of MLPs."""
+    return frozenset(
         s.role.depth
         for s in circumstances
         if s.role.role in {Role.RESIDUAL_WRITER, Role.DOWN_PROJECTION}
-    }
-    return role.depth + 1 in ends
+    )
 
 
+@once_per_model
+def last_writer(circumstances: Circumstances) -> int:
+    """Depth of the last weight that writes to a residual stream; 0 without any."""
+    return max((s.role.depth for s in circumstances if s.writes_residual), default=0)
+
+
+@once_per_model
 def width(circumstances: Circumstances) -> int:
     """The width of the residual stream: outputs of what writes to it, else inputs of the head."""
     for subject in circumstances:
@@ -68,6 +81,7 @@ def width(circumstances: Circumstances) -> int:
     )
 
 
+@once_per_model
 def closing_norms(circumstances: Circumstances) -> frozenset[str]:
     """Scales of the norms that stand between a residual branch's last weight and the add."""
     graph = circumstances.graph

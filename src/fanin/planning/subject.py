@@ -1,14 +1,18 @@
 """What a recipe sees of a model: facts about every parameter, never a tensor's values."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property, update_wrapper
 from math import prod
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from fanin.axes import Axes, Fans, dense_axes
 from fanin.graph.graph import Graph
 from fanin.graph.role import ParameterRole, Role
 from fanin.planning.parametrised import ParametrisedWeight
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 LAYER_WEIGHTS = frozenset(
     {
@@ -126,6 +130,25 @@ class Subject:
         return prod(self.shape)
 
 
+def once_per_model(
+    function: Callable[Concatenate["Circumstances", Parameters], Result],
+) -> Callable[Concatenate["Circumstances", Parameters], Result]:
+    """Compute a fact about the whole model once, though every parameter asks for it."""
+
+    def remembered(
+        circumstances: "Circumstances", /, *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        memory = vars(circumstances).setdefault("_memory", {})
+        key = (function, args, tuple(sorted(kwargs.items())))
+        if key not in memory:
+            memory[key] = function(circumstances, *args, **kwargs)
+        result: Result = memory[key]
+        return result
+
+    update_wrapper(remembered, function)
+    return remembered
+
+
 @dataclass(frozen=True)
 class Circumstances:
     """The whole model as a recipe sees it.
@@ -147,19 +170,26 @@ class Circumstances:
     def __iter__(self) -> Iterator[Subject]:
         return iter(self.subjects.values())
 
-    @property
+    @cached_property
     def residual_branches(self) -> int:
         """Number of residual adds along the main stream; 0 without any."""
         return max((s.role.residual_branches for s in self), default=0)
 
-    @property
+    @cached_property
     def depth(self) -> int:
         """Number of weight layers on the longest path."""
         return max((s.role.depth for s in self), default=0)
 
-    def of_module(self, path: str) -> dict[str, Subject]:
+    @cached_property
+    def _modules(self) -> dict[str, dict[str, Subject]]:
+        found: dict[str, dict[str, Subject]] = {}
+        for subject in self:
+            found.setdefault(subject.module, {})[subject.local_name] = subject
+        return found
+
+    def of_module(self, path: str) -> Mapping[str, Subject]:
         """The parameters that one module owns, by their local name."""
-        return {s.local_name: s for s in self if s.module == path}
+        return self._modules.get(path, {})
 
     def number(self, *names: str) -> float | None:
         """The first of these settings that the model's config has as a number."""

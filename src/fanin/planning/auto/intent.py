@@ -2,7 +2,7 @@
 
 from fanin.graph.role import Role
 from fanin.planning.recipe import Decision, leave
-from fanin.planning.subject import Circumstances, Subject
+from fanin.planning.subject import Circumstances, Subject, once_per_model
 
 _MAY_START_AT_ZERO = {
     Role.RESIDUAL_WRITER,
@@ -13,6 +13,7 @@ _MAY_START_AT_ZERO = {
 }
 
 
+@once_per_model
 def shows_intent(circumstances: Circumstances) -> bool:
     """Whether constants in this model can be a choice.
 

@@ -3,6 +3,7 @@
 from fanin.planning.auto.gain import LINEAR, RELU_LIKE, SATURATING, name_of, squared_gain
 from fanin.planning.auto.intent import deliberate_zero
 from fanin.planning.auto.residual import inside_residual
+from fanin.planning.families import last_writer
 from fanin.planning.recipe import Decision, leave
 from fanin.planning.subject import Circumstances, Subject
 from fanin.schemes import SELU, Kaiming, LeCun, VarianceScaling, Xavier
@@ -15,7 +16,8 @@ def linear(subject: Subject, circumstances: Circumstances) -> Decision:
     kept = deliberate_zero(subject, circumstances)
     if kept is not None:
         return kept
-    if circumstances.residual_branches and not subject.role.norm_after:
+    inside = subject.role.depth <= last_writer(circumstances)
+    if inside and not subject.role.norm_after:
         return inside_residual(subject, circumstances)
     return by_activation(subject)
 

@@ -3,9 +3,11 @@
 from fanin.graph.graph import Graph, Operation
 from fanin.graph.role import Role
 from fanin.planning.auto.gain import squared_gain
+from fanin.planning.families import in_mlp
 from fanin.planning.recipe import Decision
-from fanin.planning.subject import Circumstances, Subject
-from fanin.schemes import VarianceScaling
+from fanin.planning.subject import Circumstances, Subject, once_per_model
+from fanin.schemes import LeCun, VarianceScaling
+from fanin.schemes.scheme import Scheme
 
 _ADDS = {"add", "add_", "_unsafe_add"}
 _NORMS = {"native_layer_norm", "_fused_rms_norm", "rms_norm", "layer_norm"}
@@ -27,7 +29,7 @@ def residual_scale(subject: Subject, circumstances: Circumstances) -> tuple[floa
     to the other, whatever the depth.  Post-norm: DeepNorm's start by weights alone.
     """
     branches = subject.role.residual_branches
-    if is_post_norm(circumstances.graph):
+    if is_post_norm(circumstances):
         return _post_norm_scale(subject, circumstances)
     if branches == 0:
         return 1.0, ""
@@ -43,7 +45,7 @@ def _post_norm_scale(subject: Subject, circumstances: Circumstances) -> tuple[fl
     if subject.writes_residual:
         why = f"post-norm writer, {layers:g} layers: × (8M)^(−¼)(2M)^(−¼)"
         return (8 * layers) ** -0.5 * (2 * layers) ** -0.5, why
-    if subject.role.role in {Role.VALUE, Role.GATE_PROJECTION, Role.UP_PROJECTION}:
+    if subject.role.role is Role.VALUE or in_mlp(subject, circumstances):
         return (8 * layers) ** -0.5, f"inside a post-norm branch, {layers:g} layers: × (8M)^(−¼)"
     return 1.0, ""
 
@@ -56,13 +58,17 @@ def inside_residual(subject: Subject, circumstances: Circumstances) -> Decision:
     role = subject.role
     squared, fact = squared_gain(role.before)
     factor, why = residual_scale(subject, circumstances)
-    source = f"reads {role.before.name}" if squared != 1 and role.before else "fan_in^(−½)"
-    reason = f"{source}; {why}" if why else source
-    return Decision(VarianceScaling(scale=squared * factor), reason, (fact, *role.evidence))
+    source = f"reads {role.before.name}: He" if squared != 1 and role.before else "fan_in^(−½)"
+    reason = f"{source}; {why}" if why else f"in a residual network: {source}"
+    scale = squared * factor
+    scheme: Scheme = LeCun() if scale == 1 else VarianceScaling(scale=scale)
+    return Decision(scheme, reason, (fact, *role.evidence))
 
 
-def is_post_norm(graph: Graph | None) -> bool:
+@once_per_model
+def is_post_norm(circumstances: Circumstances) -> bool:
     """Whether most residual adds feed a norm and nothing else."""
+    graph = circumstances.graph
     if graph is None:
         return False
     adds = [op for op in graph.operations if op.name in _ADDS and _adds_data(graph, op)]

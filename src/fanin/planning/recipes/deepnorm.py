@@ -1,7 +1,7 @@
 """deepnorm: post-norm transformers of a thousand layers."""
 
 from fanin.graph.role import Role
-from fanin.planning.families import in_mlp, layers
+from fanin.planning.families import in_mlp, layers, width
 from fanin.planning.recipe import Decision, Recipe
 from fanin.planning.small_parameters import small_parameter
 from fanin.planning.subject import Circumstances, Subject
@@ -32,7 +32,7 @@ def decide(subject: Subject, circumstances: Circumstances) -> Decision:
     """Xavier with gain β for v, o, fc1, fc2 and gain 1 for q and k."""
     role, evidence = subject.role, subject.role.evidence
     if role.role is Role.TIED_HEAD or subject.is_table:
-        std = subject.shape[-1] ** -0.5
+        std = width(circumstances) ** -0.5
         return Decision(Normal(std=std), f"{role.role}: d^(−½)", evidence)
     if not subject.is_layer_weight:
         return small_parameter(subject, circumstances)

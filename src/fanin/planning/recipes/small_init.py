@@ -26,7 +26,7 @@ RECIPE = Recipe(
     name="small_init",
     summary="√(2/(5d)) inside, 2/(L√d) for output projections.",
     paper="Nguyen & Salazar, Transformers without Tears, IWSLT 2019; Black et al., GPT-NeoX, 2022",
-    docs="The pair of small_init and wang_init that GPT-NeoX was trained from: d is the width of the "
-    "stream, L the number of layers.",
+    docs="The pair of small_init and wang_init that GPT-NeoX was trained from. d is the width of "
+    "the stream, L the number of layers.",
     decide=decide,
 )
