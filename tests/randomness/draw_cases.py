@@ -33,6 +33,4 @@ DISTRIBUTIONS = {
 def same_bits(a: torch.Tensor, b: torch.Tensor) -> bool:
     """Whether two tensors hold the same bytes; NaN and the sign of zero count."""
     kind = BITS[a.element_size()]
-    return a.dtype == b.dtype and torch.equal(
-        a.contiguous().view(kind), b.contiguous().view(kind)
-    )
+    return a.dtype == b.dtype and torch.equal(a.contiguous().view(kind), b.contiguous().view(kind))

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-
 from draw_cases import DISTRIBUTIONS, DTYPES, same_bits
+
 from fanin.randomness import (
     Address,
     NormalDistribution,
@@ -90,9 +90,7 @@ def test_strided_regions(dtype, step, each_kernel):
     shape, start, size = (11, 13, 97), (1, 2, 3), (3, 4, 2)
     region = Region(shape, start, size, step)
     whole = draw(DISTRIBUTIONS["uniform"], ADDRESS, shape, dtype=dtype)
-    slices = tuple(
-        slice(a, a + n * s, s) for a, n, s in zip(start, size, step, strict=True)
-    )
+    slices = tuple(slice(a, a + n * s, s) for a, n, s in zip(start, size, step, strict=True))
     drawn = draw(DISTRIBUTIONS["uniform"], ADDRESS, shape, dtype=dtype, region=region)
     assert same_bits(drawn, whole[slices])
 
@@ -131,7 +129,9 @@ def test_unaligned_memory(each_kernel):
     for dtype in DTYPES:
         storage = torch.zeros(1003, dtype=dtype)
         fill(storage[1:1002], DISTRIBUTIONS["normal"], ADDRESS)
-        assert same_bits(storage[1:1002], draw(DISTRIBUTIONS["normal"], ADDRESS, (1001,), dtype=dtype))
+        assert same_bits(
+            storage[1:1002], draw(DISTRIBUTIONS["normal"], ADDRESS, (1001,), dtype=dtype)
+        )
         assert storage[0] == 0
         assert storage[1002] == 0
 
@@ -156,7 +156,9 @@ def test_half_precision_is_the_rounded_float32():
     for dtype in (torch.bfloat16, torch.float16):
         for name in ("normal", "normal_shifted"):
             single = draw(DISTRIBUTIONS[name], ADDRESS, (20_000,))
-            assert same_bits(draw(DISTRIBUTIONS[name], ADDRESS, (20_000,), dtype=dtype), single.to(dtype))
+            assert same_bits(
+                draw(DISTRIBUTIONS[name], ADDRESS, (20_000,), dtype=dtype), single.to(dtype)
+            )
 
 
 @pytest.mark.parametrize("std", [1e-7, 3e-6, 1e-4, 3e4, 1e5])
