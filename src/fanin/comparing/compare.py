@@ -18,7 +18,7 @@ from fanin.comparing.dataset import Split, batch_rows, read_data
 from fanin.comparing.digits import load_digits
 from fanin.comparing.how_to_train import check_engine
 from fanin.comparing.networks import Network, read_networks
-from fanin.comparing.preflight import check_arms, check_labels, check_rates, check_task
+from fanin.comparing.preflight import check_arms, check_rates, check_task
 from fanin.comparing.progress import Progress, shown_progress
 from fanin.comparing.recipes import Arm, read_recipes
 from fanin.comparing.serial import plain
@@ -229,14 +229,12 @@ def _checked(
     # Before any training: what fails after an hour should have failed now.
     batch = course.train.rows(course.batches[0])
     classes: dict[str, int | None] = {}
+    labels = {"data": split.train.y}
+    if split.held_out is not None:
+        labels["held-out data"] = split.held_out.y
     for network in networks:
-        task, classes[network.name] = check_task(network, course.task, batch)
+        task, classes[network.name] = check_task(network, course.task, batch, labels)
         course = replace(course, task=task)
-        number = classes[network.name]
-        if number is not None:
-            check_labels(split.train.y, number, network.name, "data")
-            if split.held_out is not None:
-                check_labels(split.held_out.y, number, network.name, "held-out data")
     for network in networks:
         check_arms(network, arms, seed, batch)
     return course, classes

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -29,8 +29,16 @@ def initialised(network: Network, arm: Arm, seed: int, batch: Samples) -> nn.Mod
     return model
 
 
-def check_task(network: Network, task: Task, batch: Samples) -> tuple[Task, int | None]:
+def check_task(
+    network: Network, task: Task, batch: Samples, labels: Mapping[str, torch.Tensor]
+) -> tuple[Task, int | None]:
     """Run a network once on a batch, and see that its loss and accuracy can be computed.
+
+    Args:
+        network: built afresh.
+        task: of the study.
+        batch: one batch.
+        labels: every target of the study, by what it belongs to.
 
     Returns:
         The task (without accuracy where a loss of the user's has predictions that are no
@@ -52,6 +60,9 @@ def check_task(network: Network, task: Task, batch: Samples) -> tuple[Task, int 
                 "cannot be computed. Return a tensor, or pass loss=function(output, target)."
             )
         task, classes = _classes(network, task, values, batch.y)
+        if classes is not None and _counts_classes(task):
+            for what, y in labels.items():
+                check_labels(y, classes, network.name, what)
         if task.function is None and task.name == "mse" and values.shape != batch.y.shape:
             # F.mse_loss would broadcast, and train on nonsense.
             raise DataError(
@@ -87,6 +98,12 @@ def _classes(
             return replace(task, labels=False), None
         raise DataError(f"model {network.name!r}: {error}") from error
     return task, classes
+
+
+def _counts_classes(task: Task) -> bool:
+    # A function of the user's may use labels of its own numbering; these are known not to.
+    plain = (None, torch.nn.functional.cross_entropy)
+    return task.function in plain or isinstance(task.function, nn.CrossEntropyLoss)
 
 
 def check_labels(y: torch.Tensor, classes: int, network: str, what: str) -> None:
