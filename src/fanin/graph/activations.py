@@ -27,7 +27,7 @@ def named(regions: Regions, tensor: int) -> Activation:
     if tensor not in regions.curved:
         return LINEAR
     steps = [op for op in regions.function(tensor) if word(op) not in COPIES]
-    if len(steps) == 1:
+    if len(steps) == 1 and len(steps[0].inputs) == 1:
         return of_operation(steps[0])
     values = regions.values(tensor, _GRID)
     if values is not None and values.shape == _GRID.shape and values.dtype.is_floating_point:

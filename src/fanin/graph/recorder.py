@@ -164,7 +164,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if name in _DETACH and len(made) == 1 and made[0] is not read[0]:
             # Autograd itself detaches what it saves for backward; only a detached tensor that is
             # read again belongs to the model.
-            self._identity.hold(made[0], refs[id(read[0])], detached=True)
+            # An alias (``x[:]``) lets gradients through: it is another name of the same value.
+            self._identity.hold(made[0], refs[id(read[0])], detached=name == "detach")
             return result
         inputs = tuple(refs[id(tensor)] for tensor in read)
         written_ids = {id(tensor) for tensor in written}

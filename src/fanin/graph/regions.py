@@ -140,6 +140,23 @@ class Regions:
         if nonlinear or of_itself or inverse or any(t in self.curved for t in members):
             self.curved.add(out)
 
+    def _constant(self, tensor: int) -> float | None:
+        """The number in a tensor that was filled with one, as ``torch.zeros(())`` is."""
+        maker = self.reading.graph.producer.get(tensor)
+        if maker is None:
+            return None
+        name = word(maker)
+        value: Any = None
+        if name in ("zeros", "zeros_like", "new_zeros"):
+            value = 0.0
+        elif name in ("ones", "ones_like", "new_ones"):
+            value = 1.0
+        elif name == "scalar_tensor":
+            value = maker.args[0]
+        elif name in ("full", "full_like") and len(maker.args) > 1:
+            value = maker.args[1]
+        return float(value) if isinstance(value, bool | int | float) else None
+
     def function(self, tensor: int) -> list[Operation]:
         """The operations between a tensor and its origin, in order."""
         root, front, found = self.root(tensor), [tensor], {}
@@ -162,8 +179,12 @@ class Regions:
             packet = getattr(function, overload, None) or getattr(function, "default", None)
             if packet is None:
                 return None
-            if any(t not in known for t in operation.inputs):
-                return None
+            for other in operation.inputs:
+                number = None if other in known else self._constant(other)
+                if number is not None:
+                    known[other] = torch.tensor(number, dtype=grid.dtype)
+                elif other not in known:
+                    return None
             if word(operation) in COPIES:
                 known[operation.outputs[0]] = known[operation.inputs[0]]
                 continue
