@@ -3,14 +3,15 @@
 import pytest
 import torch
 from faulty_models import all_zeros, dead_relu, unused_layer
-from healthy_models import cnn_with_batch_norm, relu_mlp
+from healthy_models import cnn_with_batch_norm, gpt2, relu_mlp
 from torch import nn
 
+import fanin
 from fanin.axes import Axes
 from fanin.checking import RULES, Severity, UnhealthyStartError, check, find_rule
 from fanin.checking.equality import equal_groups
 from fanin.checking.rules.dead_units import share_off_together
-from fanin.errors import DataError, RecordError, UnknownNameError
+from fanin.errors import DataError, PlanError, RecordError, UnknownNameError
 from fanin.planning.plan import Action, Assignment, Plan
 from fanin.schemes import Normal, Uniform, Zeros
 from fanin.signals import Signals
@@ -184,10 +185,41 @@ class TestPlanMismatch:
         (finding,) = self.found(model, weight=Uniform(-1, 1))
         assert "bounds" in finding.message
 
-    def test_a_renamed_parameter_is_missing(self):
+    def test_a_row_that_the_plan_zeroes(self):
+        model = nn.Embedding(500, 40)
+        torch.manual_seed(0)
+        nn.init.normal_(model.weight, std=0.02)
+        assignment = Assignment(
+            "weight",
+            Normal(std=0.02),
+            Axes(0, 1),
+            "embedding",
+            "by hand",
+            shape=(500, 40),
+            zero_rows=(3,),
+        )
+        plan = Plan("by hand", "Embedding", {"weight": assignment})
+        (finding,) = check(model, plan=plan, select="FAN501").findings
+        assert "row 3" in finding.message
+
+    def test_a_plan_for_another_model_is_wrong_use(self):
         plan = self.plan(nn.Linear(4, 4), weight=Normal(std=1.0))
-        (finding,) = check(nn.Sequential(nn.Linear(4, 4)), plan=plan, select="FAN501").findings
-        assert "does not have" in finding.message
+        with pytest.raises(PlanError, match="does not have"):
+            check(nn.Sequential(nn.Linear(4, 4)), plan=plan, select="FAN501")
+
+    def test_the_lost_residual_scaling_of_gpt2_is_found(self):
+        pytest.importorskip("transformers")
+        model, inputs, _ = gpt2()
+        plan = fanin.plan(model, inputs, "gpt2")
+        fanin.apply(plan, model)
+        assert not check(model, plan=plan).findings
+        for name, parameter in model.named_parameters():
+            if name.endswith("mlp.c_proj.weight"):
+                nn.init.normal_(parameter, std=0.02)  # the depth factor forgotten
+        found = check(model, plan=plan, select="FAN501").findings
+        assert [f.where for f in found] == [
+            f"transformer.h.{i}.mlp.c_proj.weight" for i in range(4)
+        ]
 
 
 def test_signals_of_a_prediction_have_the_same_type():

@@ -52,6 +52,7 @@ def check(
         UnknownNameError: a rule that does not exist.
         DataError: inputs or target that cannot be used.
         RecordError: the model raised.
+        PlanError: the plan was made for another model.
 
     Examples:
         >>> import torch
