@@ -171,7 +171,7 @@ def an_assignment(name, scheme, shape, role, reason="because of its role", **cha
         axes=changes.pop("axes", axes),
         role=role,
         reason=reason,
-        evidence=("addmm_3 multiplies by it", "add_7 joins the stream"),
+        evidence=("its rows are multiplied by it", "its name says so"),
         std=std,
         shape=shape,
         **changes,

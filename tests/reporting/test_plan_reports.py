@@ -1,6 +1,7 @@
 """The picture and the page of a plan, and the page of a ledger."""
 
 import pytest
+import torch
 from page_reading import assert_sound
 from report_samples import (
     HOSTILE,
@@ -10,11 +11,14 @@ from report_samples import (
     a_transformer_plan,
     an_assignment,
 )
+from torch import nn
 
+import fanin
 from fanin.errors import OutputError
 from fanin.planning.plan import Plan
 from fanin.reporting import ledger_page, plan_page, save_ledger, save_plan
-from fanin.reporting.picture.flow import Layer, Repeat, Residual, layers_of, plan_flow
+from fanin.reporting.picture.evidence import Layer
+from fanin.reporting.picture.flow import Repeat, Residual, layers_of, plan_flow
 from fanin.reporting.picture.layout import BOX_HEIGHT, BOX_WIDTH, lay_out
 from fanin.schemes import Kaiming, Normal, Ones, Zeros
 
@@ -42,6 +46,57 @@ def test_a_resnets_branches_end_behind_the_norm_and_shortcuts_stand_beside():
     assert paths(first.shortcut) == ["layer1.0.downsample.0", "layer1.0.downsample.1"]
     assert rest.count == 2
     assert not rest.rounds[0][0].shortcut
+
+
+class PreNorm(nn.Module):
+    """A block whose norms are registered last, as Llama's are."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x):
+        return x + self.down(self.up(self.norm(x)).relu())
+
+
+class Downsampling(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(4, 8, 3, 2, 1), nn.Conv2d(8, 8, 3, 1, 1)
+        self.norm = nn.BatchNorm2d(8)
+        self.match = nn.Conv2d(4, 8, 1, 2)  # its name does not say that it is a shortcut
+
+    def forward(self, x):
+        return self.norm(self.b(self.a(x).relu())) + self.match(x)
+
+
+def planned_flow(model, inputs):
+    # On "auto": its evidence has lines of its own before those of the graph.
+    return plan_flow(fanin.plan(model, inputs, "auto"))
+
+
+def test_layers_stand_as_they_ran_not_as_they_were_registered():
+    model = nn.Sequential(nn.Linear(8, 8), *(PreNorm(8) for _ in range(3)), nn.Linear(8, 2))
+    stem, blocks, head = planned_flow(model, torch.randn(4, 8))
+    assert (stem.path, head.path, blocks.count) == ("0", "4", 3)
+    (residual,) = blocks.rounds[0]
+    assert paths(residual.branch) == ["1.norm", "1.up", "1.down"]
+
+
+def test_norms_behind_the_add_stand_on_the_stream():
+    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
+    flow = planned_flow(nn.TransformerEncoder(layer, 2), torch.randn(2, 5, 16))
+    (repeat,) = flow
+    assert [type(item) for item in repeat.rounds[0]] == [Residual, Layer, Residual, Layer]
+    assert repeat.rounds[1][1].path == "layers.1.norm1"
+
+
+def test_a_projected_shortcut_is_known_by_its_use():
+    flow = planned_flow(Downsampling(), torch.randn(2, 4, 8, 8))
+    (residual,) = flow
+    assert paths(residual.branch) == ["a", "b", "norm"]
+    assert paths(residual.shortcut) == ["match"]
 
 
 def test_every_layer_is_in_the_flow_once():
@@ -101,7 +156,7 @@ def test_page_shows_counts_boxes_details_and_advice():
     assert len(boxes) == len(details)
     assert all(a["tabindex"] == "0" and a["role"] == "button" for a in boxes)
     assert sum("hidden" not in a for a in details) == 1
-    assert "addmm_3 multiplies by it" in reader.text
+    assert "its rows are multiplied by it" in reader.text
     # Kaiming before relu: std · √fan_in = √2.
     assert "std · √fan_in = 1.41" in reader.text
 

@@ -22,7 +22,7 @@ from fanin.reporting.numbers import number
 from fanin.reporting.picture.flow import plan_flow
 from fanin.reporting.picture.layout import BOX_HEIGHT, BOX_WIDTH, Box, lay_out
 
-NAME_LENGTH, SCHEME_LENGTH = 34, 40
+NAME_LENGTH, SCHEME_LENGTH = 29, 38
 """Most characters that fit a box of the picture; the details show the whole."""
 
 TABLES = frozenset({Role.EMBEDDING, Role.POSITION_TABLE, Role.TIED_HEAD, Role.TOKEN})
@@ -53,6 +53,7 @@ def plan_page(plan: Plan) -> str:
         summary=summary(plan),
         parameters=sum(math.prod(a.shape) for a in plan.values()),
         drawing=drawing,
+        shortened=_end_of,
         boxes=[_box(box) for box in drawing.boxes],
         box_width=BOX_WIDTH,
         box_height=BOX_HEIGHT,
@@ -76,12 +77,13 @@ def _box(box: Box) -> BoxView:
         for layers in zip(*(layer.assignments for layer in box.layers), strict=True)
     ]
     path = box.layers[0].path or main[0].parameter
+    name = path.removeprefix(f"{box.within}.") if box.within else path
     if len(box.layers) > 1:
         path = fold_names(path)
     return BoxView(
         x=box.x,
         y=box.y,
-        name=_end_of(path, NAME_LENGTH),
+        name=_end_of(name, NAME_LENGTH),
         scheme=_start_of(scheme, SCHEME_LENGTH),
         tone=_tone(main[0]),
         label=f"{path}, {main[0].role}: {scheme}",

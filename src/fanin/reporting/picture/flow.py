@@ -1,8 +1,8 @@
 """A plan as a flow of blocks, from input to output.
 
-A plan lists parameters in the model's order and says what each is for; it holds no graph.  The
-flow is read from that: layers in order, a residual branch wherever a parameter's role says that
-it writes to the stream, and what repeats folded.
+A plan holds no graph.  The flow is read from what it says of each parameter: layers in the order
+in which they ran, a residual branch wherever the evidence or the role says that a weight writes
+to the stream, and what repeats folded.
 """
 
 import re
@@ -12,27 +12,14 @@ from dataclasses import dataclass
 from fanin.graph.role import Role
 from fanin.planning.plan import Assignment, Plan
 from fanin.planning.plan_table import fold_names
+from fanin.reporting.picture.evidence import Layer, in_order_of_running
 
 WRITERS = frozenset({Role.RESIDUAL_WRITER, Role.ATTENTION_OUT, Role.DOWN_PROJECTION})
 """Roles of the last weight of a branch."""
 
 NORMS = frozenset({Role.NORM_SCALE, Role.NORM_BIAS})
-_SHORTCUT = re.compile(r"(^|[._])(downsample|shortcut|skip)([._]|$)")
 _LONGEST_PATTERN = 12
 """Most items in one repeated pattern: a block of any common network has fewer branches."""
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One module that holds parameters itself, and what each of them gets."""
-
-    path: str
-    assignments: tuple[Assignment, ...]
-
-    @property
-    def main(self) -> Assignment:
-        """The parameter that the layer is drawn by: its weight, not its bias."""
-        return next((a for a in self.assignments if not _is_bias(a)), self.assignments[0])
 
 
 @dataclass(frozen=True)
@@ -75,34 +62,28 @@ def plan_layers(plan: Plan) -> list[Layer]:
 
 
 def branched(layers: Sequence[Layer]) -> list[Item]:
-    """The layers with every residual branch gathered into one item."""
+    """The layers as they ran, with every residual branch gathered into one item."""
+    ordered = in_order_of_running(layers)
     items: list[Item] = []
-    open_layers: list[Layer] = []
-    ends = {place: _last_of_branch(layers, place) for place in _writers(layers)}
-    place = 0
-    while place < len(layers):
-        open_layers.append(layers[place])
-        if place in ends:
-            last = ends[place]
-            open_layers += layers[place + 1 : last + 1]
-            block = _block_of(layers, place)
-            inside = [x for x in open_layers if _within(x.path, block)]
-            items += [x for x in open_layers if not _within(x.path, block)]
-            after = last + 1
-            while after < len(layers) and _is_shortcut(layers[after], block):
-                inside.append(layers[after])
-                after += 1
-            items.append(
-                Residual(
-                    tuple(x for x in inside if not _SHORTCUT.search(x.path)),
-                    tuple(x for x in inside if _SHORTCUT.search(x.path)),
-                )
-            )
-            open_layers = []
-            place = after
-        else:
-            place += 1
-    return [*items, *open_layers]
+    done = 0
+    for place in _writers(ordered):
+        if place < done:
+            continue  # written beside another branch, and gathered with it
+        block = _block_of(ordered, place)
+        end = _end_of_branch(ordered, place, block)
+        chunk = ordered[done:end]
+        inside = [layer for layer in chunk if _within(layer.path, block)]
+        items += [layer for layer in chunk if not _within(layer.path, block)]
+        if not _starts_with_norm(ordered, block):
+            # Norms behind the add, as in BERT, stand on the stream.
+            while len(inside) > 1 and _is_norm(inside[0]):
+                items.append(inside.pop(0))
+        beside = _shortcut(inside)
+        items.append(
+            Residual(tuple(layer for layer in inside if layer not in beside), tuple(beside))
+        )
+        done = end
+    return [*items, *ordered[done:]]
 
 
 def fold_repeats(items: Sequence[Item]) -> tuple[Item, ...]:
@@ -167,21 +148,43 @@ def _writers(layers: Sequence[Layer]) -> list[int]:
     return [
         place
         for place, layer in enumerate(layers)
-        if any(a.role in WRITERS for a in layer.assignments) and not _SHORTCUT.search(layer.path)
+        if any(a.role in WRITERS for a in layer.assignments) and not layer.on_shortcut
     ]
 
 
-def _last_of_branch(layers: Sequence[Layer], place: int) -> int:
-    # A convolution's norm follows it inside the branch; a transformer's stands behind the add.
-    after = place + 1
-    convolution = bool(layers[place].main.axes.receptive)
-    if convolution and after < len(layers) and _all_roles(layers[after], NORMS):
-        return after
-    return place
+def _end_of_branch(layers: Sequence[Layer], place: int, block: str) -> int:
+    """Behind the last layer that ran before the branch is added back."""
+    end = place + 1
+    added = layers[place].added
+    if added is not None:
+        while end < len(layers) and (layers[end].ran or 0) < added:
+            end += 1
+        return end
+    # Without the numbers: a convolution's norm follows it inside the branch, a transformer's
+    # stands behind the add; shortcuts come last in a block.
+    if layers[place].main.axes.receptive and end < len(layers) and _is_norm(layers[end]):
+        end += 1
+    while end < len(layers) and layers[end].on_shortcut and _within(layers[end].path, block):
+        end += 1
+    return end
 
 
-def _all_roles(layer: Layer, roles: frozenset[Role]) -> bool:
-    return all(a.role in roles for a in layer.assignments)
+def _shortcut(inside: Sequence[Layer]) -> list[Layer]:
+    """The layers on the shortcut: those that say so, and the norms that ran right after them."""
+    found: list[Layer] = []
+    for place, layer in enumerate(inside):
+        follows = bool(found) and place > 0 and inside[place - 1] is found[-1]
+        if layer.on_shortcut or (follows and _is_norm(layer)):
+            found.append(layer)
+    return found
+
+
+def _is_norm(layer: Layer) -> bool:
+    return all(a.role in NORMS for a in layer.assignments)
+
+
+def _starts_with_norm(layers: Sequence[Layer], block: str) -> bool:
+    return next((_is_norm(layer) for layer in layers if _within(layer.path, block)), False)
 
 
 def _block_of(layers: Sequence[Layer], place: int) -> str:
@@ -208,12 +211,3 @@ def _block_of(layers: Sequence[Layer], place: int) -> str:
 
 def _within(path: str, block: str) -> bool:
     return not block or path == block or path.startswith(f"{block}.")
-
-
-def _is_shortcut(layer: Layer, block: str) -> bool:
-    return bool(_SHORTCUT.search(layer.path)) and _within(layer.path, block)
-
-
-def _is_bias(a: Assignment) -> bool:
-    name = a.parameter.rpartition(".")[2]
-    return name.startswith("bias") or a.role in {Role.BIAS, Role.NORM_BIAS, Role.RECURRENT_BIAS}

@@ -8,7 +8,8 @@ drawn once inside a frame.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fanin.reporting.picture.flow import Item, Layer, Repeat, Residual, layers_of
+from fanin.reporting.picture.evidence import Layer
+from fanin.reporting.picture.flow import Item, Repeat, Residual, layers_of
 
 BOX_WIDTH, BOX_HEIGHT, GAP = 268, 46, 18
 INDENT, PADDING, HEAD = 34, 12, 22
@@ -16,12 +17,15 @@ INDENT, PADDING, HEAD = 34, 12, 22
 
 @dataclass(frozen=True)
 class Box:
-    """One layer: ``layers`` are those it stands for, one per round of the repeats around it."""
+    """One layer: ``layers`` are those it stands for, one per round of the repeats around it.
+
+    ``within`` is the path that its frame's label, or the whole model, gives already.
+    """
 
     x: float
     y: float
     layers: tuple[Layer, ...]
-    in_branch: bool
+    within: str
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ def lay_out(items: Sequence[Item]) -> Drawing:
     drawing = Drawing()
     x = _depth(items) * PADDING + 2
     stream = x + BOX_WIDTH / 2
-    y = _column(drawing, [tuple(items)], x, HEAD, stream, False)
+    y = _column(drawing, [tuple(items)], x, HEAD, stream, _root(items))
     drawing.paths.append(f"M{stream} {y}V{y + GAP}")
     drawing.width = max(drawing.width, x + BOX_WIDTH) + x
     drawing.height = y + GAP + HEAD
@@ -68,7 +72,7 @@ def _column(
     x: float,
     y: float,
     stream: float,
-    in_branch: bool,
+    within: str,
 ) -> float:
     """Draw the first round from ``y`` down; the y where the column ends."""
     for place, item in enumerate(rounds[0]):
@@ -76,20 +80,20 @@ def _column(
         if isinstance(item, Layer):
             drawing.paths.append(f"M{stream} {y}V{y + GAP}")
             layers = tuple(other for other in same if isinstance(other, Layer))
-            drawing.boxes.append(Box(x, y + GAP, layers, in_branch))
+            drawing.boxes.append(Box(x, y + GAP, layers, within))
             drawing.width = max(drawing.width, x + BOX_WIDTH)
             y += GAP + BOX_HEIGHT
         elif isinstance(item, Residual):
             residuals = [other for other in same if isinstance(other, Residual)]
-            y = _residual(drawing, residuals, x, y, stream)
+            y = _residual(drawing, residuals, x, y, stream, within)
         else:
             repeats = [other for other in same if isinstance(other, Repeat)]
-            y = _repeat(drawing, repeats, x, y, stream, in_branch)
+            y = _repeat(drawing, repeats, x, y, stream, within)
     return y
 
 
 def _residual(
-    drawing: Drawing, same: Sequence[Residual], x: float, y: float, stream: float
+    drawing: Drawing, same: Sequence[Residual], x: float, y: float, stream: float, within: str
 ) -> float:
     """The branch beside the stream, the plus sign below it."""
     fork = y + GAP / 2
@@ -97,12 +101,12 @@ def _residual(
     skip, column = x + INDENT / 2, x + INDENT
     centre = column + BOX_WIDTH / 2
     drawing.paths.append(f"M{stream} {y}V{fork}H{centre}")
-    end = _column(drawing, [r.branch for r in same], column, fork, centre, True)
+    end = _column(drawing, [r.branch for r in same], column, fork, centre, within)
     if same[0].shortcut:
         second = column + BOX_WIDTH + GAP
         other = second + BOX_WIDTH / 2
         drawing.paths.append(f"M{centre} {fork}H{other}")
-        lower = _column(drawing, [r.shortcut for r in same], second, fork, other, True)
+        lower = _column(drawing, [r.shortcut for r in same], second, fork, other, within)
         bottom = max(end, lower)
         plus = bottom + GAP
         drawing.paths.append(f"M{other} {lower}V{plus}H{stream}")
@@ -120,14 +124,15 @@ def _repeat(
     x: float,
     y: float,
     stream: float,
-    in_branch: bool,
+    within: str,
 ) -> float:
     top = y + GAP
     drawing.paths.append(f"M{stream} {y}V{top + HEAD}")
     rounds = [one for repeat in same for one in repeat.rounds]
     before = drawing.width
     drawing.width = 0.0
-    end = _column(drawing, rounds, x, top + HEAD - GAP / 2, stream, in_branch)
+    inner = _path_of(rounds[0]) or within
+    end = _column(drawing, rounds, x, top + HEAD - GAP / 2, stream, inner)
     right = max(drawing.width, x + BOX_WIDTH)
     drawing.frames.append(
         Frame(
@@ -145,12 +150,24 @@ def _repeat(
 
 
 def _names(repeat: Repeat) -> str:
-    """``h.0 to h.11``: the common beginning of the first and of the last round's names."""
-    first, last = (
-        _common([layer.path for layer in layers_of(one)])
-        for one in (repeat.rounds[0], repeat.rounds[-1])
-    )
-    return f"{first} to {last}" if first and last and first != last else ""
+    """``h.0–11``: the common beginning of the names, with the range of what counts the rounds."""
+    first = _path_of(repeat.rounds[0]).split(".")
+    last = _path_of(repeat.rounds[-1]).split(".")
+    if len(first) != len(last):
+        return ""
+    parts = (a if a == b else f"{a}–{b}" for a, b in zip(first, last, strict=True))
+    return ".".join(parts)
+
+
+def _path_of(items: Sequence[Item]) -> str:
+    return _common([layer.path for layer in layers_of(items)])
+
+
+def _root(items: Sequence[Item]) -> str:
+    """The first name of every path if it is the same for all but a few: ``model.``, ``bert.``."""
+    firsts = [layer.path.partition(".")[0] for layer in layers_of(items) if "." in layer.path]
+    common = max(firsts, key=firsts.count, default="")
+    return common if firsts.count(common) > len(layers_of(items)) / 2 else ""
 
 
 def _common(paths: Sequence[str]) -> str:
