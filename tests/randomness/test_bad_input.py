@@ -124,7 +124,7 @@ def test_ranges():
     ],
 )
 def test_impossible_distributions(kind, arguments):
-    with pytest.raises(SchemeError, match="give|must"):
+    with pytest.raises(SchemeError, match=r"give|must"):
         kind(*arguments)
 
 
@@ -142,7 +142,7 @@ def test_impossible_distributions(kind, arguments):
 )
 def test_distributions_too_large_for_the_dtype(distribution, dtype, each_kernel):
     target = torch.zeros(4, dtype=dtype)
-    with pytest.raises(SchemeError, match="exceeds|does not fit|cannot be drawn"):
+    with pytest.raises(SchemeError, match=r"exceeds|does not fit|cannot be drawn"):
         fill(target, distribution, ADDRESS)
     assert not target.any()
 

@@ -1,6 +1,7 @@
 """One value at one address, whatever draws it, in whatever parts and order."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def test_chunks_in_any_order(dtype, each_kernel):
     whole = draw(DISTRIBUTIONS["normal"], ADDRESS, (5000,), dtype=dtype)
     pieces = torch.full_like(whole, math.nan)
     edges = [0, 1, 63, 64, 65, 1000, 1031, 4096, 4999, 5000]
-    for start, end in reversed(list(zip(edges[:-1], edges[1:], strict=True))):
+    for start, end in reversed(list(pairwise(edges))):
         region = Region((5000,), (start,), (end - start,))
         fill(pieces[start:end], DISTRIBUTIONS["normal"], ADDRESS, region)
     assert same_bits(pieces, whole)

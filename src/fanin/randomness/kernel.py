@@ -105,6 +105,11 @@ def kernel_constants(distribution: RandomDistribution, dtype: torch.dtype) -> Co
     return kind, _DTYPES[dtype], struct.pack(f"{len(values)}d", *values)
 
 
+def unpack(constants: Constants) -> tuple[float, ...]:
+    """The numbers of a distribution, out of the bytes that the compiled kernel takes."""
+    return struct.unpack(f"{len(constants[2]) // 8}d", constants[2])
+
+
 @lru_cache(maxsize=1)
 def kernel() -> Kernel | None:
     """The kernel that fills CPU tensors in this process; None if the array program does.
