@@ -92,8 +92,7 @@ def _deviations(a: Assignment, tensor: torch.Tensor, quantile: float) -> list[De
     # float32 sums of many elements round too: a few units in the last place of the scale.
     rounding = scale * max(torch.finfo(tensor.dtype).eps, 1e-6)
     of_mean = quantile * moments.std / math.sqrt(n) + rounding
-    # Kurtosis 3 is the normal's; products of blocks with several stds reach a little further.
-    of_std = quantile * moments.std * math.sqrt(_kurtosis_excess(a) / (4 * n)) + rounding
+    of_std = quantile * moments.std * math.sqrt(_spread_of_squares(a, data) / (4 * n)) + rounding
     found = []
     if not abs(mean - moments.mean) <= of_mean:  # `not <=` so that NaN is a deviation
         found.append(Deviation(a.parameter, "mean", mean, moments.mean, of_mean, a))
@@ -103,9 +102,15 @@ def _deviations(a: Assignment, tensor: torch.Tensor, quantile: float) -> list[De
     return found
 
 
-def _kurtosis_excess(a: Assignment) -> float:
-    """κ − 1 at most: 2 for normals, more where rows or blocks are of different sizes."""
-    return 2.0 if not (a.zero_rows or a.axes.block_sizes) else 6.0
+def _spread_of_squares(a: Assignment, data: torch.Tensor) -> float:
+    """κ − 1, which the error of a std goes with: 2 for normals, less for bounded schemes.
+
+    More where many elements are zero by construction (sparse weights, padding rows) and where
+    blocks have stds of their own.
+    """
+    nonzero = max(float((data != 0).double().mean()), 1 / data.numel())
+    blocks = 3.0 if a.axes.block_sizes else 1.0
+    return 2.0 * blocks / nonzero
 
 
 def _outside(

@@ -14,6 +14,7 @@ from fanin.graph.recording import record
 from fanin.planning.expectation import expected_std
 from fanin.planning.matching import Names
 from fanin.planning.overrides import Keep, Overrides, keep_tensors, override
+from fanin.planning.parametrised import Parametrisation, ParametrisedWeight
 from fanin.planning.plan import Action, Assignment, Plan
 from fanin.planning.reading import ModelReading, read_model
 from fanin.planning.recipe import Decision, GraphUse, Recipe, leave
@@ -251,8 +252,21 @@ def assign(subject: Subject, decision: Decision) -> Assignment:
         shape=subject.shape,
         action=Action.LEAVE if decision.scheme is None else Action.INITIALISE,
         zero_rows=rows,
-        through=None if weight is None or decision.scheme is None else weight.effective,
+        through=weight.effective if weight is not None and _shows(weight, decision) else None,
     )
+
+
+_SHOWN = {
+    Parametrisation.WEIGHT_NORM,
+    Parametrisation.WEIGHT_NORM_HOOK,
+    Parametrisation.ORTHOGONAL,
+    Parametrisation.INVERTIBLE,
+}
+
+
+def _shows(weight: ParametrisedWeight, decision: Decision) -> bool:
+    """The draw appears as the effective weight; spectral_norm divides it first."""
+    return decision.scheme is not None and weight.kind in _SHOWN
 
 
 def _frozen(subject: Subject) -> Assignment:

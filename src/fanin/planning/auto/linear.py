@@ -16,7 +16,7 @@ def linear(subject: Subject, circumstances: Circumstances) -> Decision:
     kept = deliberate_zero(subject, circumstances)
     if kept is not None:
         return kept
-    inside = subject.role.depth <= last_writer(circumstances)
+    inside = 0 < subject.role.depth <= last_writer(circumstances)
     if inside and not subject.role.norm_after:
         return inside_residual(subject, circumstances)
     return by_activation(subject)
