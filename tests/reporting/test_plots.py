@@ -2,6 +2,8 @@
 
 import inspect
 import math
+import re
+from pathlib import Path
 
 import pytest
 from report_samples import HOSTILE, MARKUP, a_study, a_trial, histogram
@@ -213,3 +215,10 @@ def test_log_ticks_are_few_and_within_reach(low, high):
     assert ticks[0] <= low * 1.0001
     assert ticks[-1] >= high * 0.9999 or len(ticks) > 5
     assert sum(low <= tick <= high for tick in ticks) >= 2
+
+
+def test_the_page_of_the_docs_lists_every_figure():
+    page = (Path(__file__).parents[2] / "docs" / "reports.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page.partition("## Figures")[2], re.MULTILINE)
+    assert listed
+    assert set(listed) == set(plots.FIGURES)

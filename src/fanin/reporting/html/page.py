@@ -36,6 +36,24 @@ def script_json(value: Any) -> "Markup":
     return Markup(text)
 
 
+def prose(text: str) -> "Markup":
+    """Text with ``code`` between back ticks, as the rules' pages write it; all else escaped.
+
+    Examples:
+        >>> str(prose("`std` < 1"))
+        '<code>std</code> &lt; 1'
+    """
+    from markupsafe import Markup, escape
+
+    parts = text.replace("``", "`").split("`")
+    marked = (
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part)
+        for place, part in enumerate(parts)
+    )
+    # An odd back tick has no partner: then the text stands as it is.
+    return Markup("").join(marked) if len(parts) % 2 else escape(text)
+
+
 @cache
 def plotly_script() -> "Markup":
     """The plotly.js that plotly's Python package carries, to stand inside ``<script>``."""
@@ -62,6 +80,6 @@ def _environment() -> "Environment":
     def inlined(name: str) -> Markup:
         return Markup(files(__package__).joinpath("templates", name).read_text(encoding="utf-8"))
 
-    environment.filters.update(number=number, percent=percent, count=count)
+    environment.filters.update(number=number, percent=percent, count=count, prose=prose)
     environment.globals.update(inlined=inlined, script_json=script_json)
     return environment

@@ -9,6 +9,9 @@ from fanin.reporting.numbers import compact_all
 from fanin.reporting.plots.picture import Picture, Trace, axis, band_trace, line_trace, log_axis
 from fanin.reporting.reading import Case, cases, chosen_model
 
+LOSS_POINTS = 80
+"""Points of a training loss: enough for its course, few enough to average out batch noise."""
+
 BAND_CAPTION = "Line: median over seeds. Band: from the lowest to the highest seed."
 
 
@@ -18,7 +21,9 @@ def loss_curves(
     """Training loss at every step; a cross marks where a run became NaN or infinite."""
     model = chosen_model(study, model)
     found = cases(study, model, recipes)
-    bands = {case.recipe: band([t.losses for t in case.trials]) for case in found}
+    bands = {
+        case.recipe: band([t.losses for t in case.trials], points=LOSS_POINTS) for case in found
+    }
     traces = _banded(found, bands)
     for case in found:
         traces += _crosses(case)
@@ -50,7 +55,7 @@ def accuracy_curves(
             longest = max((t.held_out_steps for t in case.trials), key=len, default=())
             bands[case.recipe] = band([t.held_out_accuracies for t in case.trials], longest)
         else:
-            bands[case.recipe] = band([t.accuracies for t in case.trials])
+            bands[case.recipe] = band([t.accuracies for t in case.trials], points=LOSS_POINTS)
     return Picture(
         title=f"{name.capitalize()}: {model}" if model else name.capitalize(),
         caption=f"{BAND_CAPTION}{_blocks(bands)}",

@@ -3,10 +3,9 @@
 import math
 from typing import TYPE_CHECKING
 
-from fanin.comparing.sentences import p_value
 from fanin.comparing.statistics import Interval
 from fanin.comparing.study import Study
-from fanin.comparing.summary import NOT_DIFFERENT, ModelSummary, Row
+from fanin.comparing.summary import NOT_DIFFERENT, UNKNOWN, ModelSummary, Row
 from fanin.reporting.numbers import number
 from fanin.reporting.outcome import leaders, outcomes, ranked, sentence
 from fanin.reporting.terminal.text import safe, show, table
@@ -47,7 +46,7 @@ def _table(study: Study, model: ModelSummary) -> "Table":
     heads += ["held-out %"] * accuracy + ["held-out loss"] * held_out
     if model.target_loss is not None:
         heads.append(f"steps to {number(model.target_loss)}")
-    heads += ["diverged"] * diverged + ["against the best"]
+    heads += ["diverged"] * diverged + ["verdict"]
     made = table(*heads, numbers=tuple(heads[1:-1]), fixed=("recipe",))
     best = leaders(model)
     for row in rows:
@@ -83,9 +82,7 @@ def _accuracy(interval: Interval | None) -> str:
 
 def _verdict(row: Row) -> str:
     # Short, so that the table fits 80 columns; the sentence below it says the same in full.
-    if row.p is None:
-        return row.verdict
-    return f"{'undecided' if row.verdict == NOT_DIFFERENT else row.verdict}, {p_value(row.p)}"
+    return {NOT_DIFFERENT: "undecided", UNKNOWN: "one seed"}.get(row.verdict, row.verdict)
 
 
 def _steps(row: Row) -> str:

@@ -161,7 +161,7 @@
     printing = true;
     closed = [...document.querySelectorAll("details:not([open])")];
     closed.forEach((details) => { details.open = true; });
-    plots.forEach((place) => draw(place, place.closest(".small") ? 300 : 660));
+    plots.forEach((place) => draw(place, place.closest(".small") ? 208 : 660));
   });
   addEventListener("afterprint", () => {
     printing = false;
