@@ -202,6 +202,8 @@ def test_impossible_targets_are_refused(value: Scheme):
     for word, tensor in refused.items():
         with pytest.raises(SchemeError, match=word):
             value.fill(tensor, axes, ADDRESS)
+    with pytest.raises(SchemeError, match="lazy"):
+        value.fill(torch.nn.UninitializedParameter(), axes, ADDRESS)
     half = torch.zeros(first // 2, *shape[1:])
     with pytest.raises(SchemeError, match="cannot hold the region"):
         value.fill(half, axes, ADDRESS, Region.whole(shape))

@@ -9,9 +9,9 @@ from scipy import stats
 
 from fanin.axes import Axes, dense_axes
 from fanin.errors import SchemeError
-from fanin.randomness import Address, Region
+from fanin.randomness import Address, NormalDistribution, Region, draw
 from fanin.schemes import DeltaOrthogonal, Mirrored, Orthogonal
-from fanin.schemes.haar import haar, q_of_gaussian
+from fanin.schemes.haar import haar, q_by_decomposition, q_by_reflections
 
 ADDRESS = Address(1, "w")
 
@@ -83,10 +83,24 @@ def test_independent_matrices_are_orthogonal_each():
     assert error(output.reshape(32, 32)) < 1e-6
 
 
-def test_haar_by_trace():
+def by_reflections(n: int, columns: int, count: int) -> torch.Tensor:
+    normal = NormalDistribution(0.0, 1.0)
+    x = draw(normal, ADDRESS, (count, n, columns), dtype=torch.float64)
+    return q_by_reflections(x, 2)
+
+
+def by_decomposition(n: int, columns: int, count: int) -> torch.Tensor:
+    return haar(ADDRESS, 0, count, n, columns, torch.float64)
+
+
+each_way = pytest.mark.parametrize("make", [by_reflections, by_decomposition])
+
+
+@each_way
+def test_haar_by_trace(make):
     """The trace of a Haar matrix in O(n) has mean 0 and variance 1; QR's own signs break that."""
     n, count = 6, 4000
-    q = haar(ADDRESS, 0, count, n, n, torch.float64)
+    q = make(n, n, count)
     traces = q.diagonal(dim1=1, dim2=2).sum(1)
     reference = stats.ortho_group(n, seed=0).rvs(count).trace(axis1=1, axis2=2)
     assert stats.ks_2samp(traces.numpy(), reference).pvalue > 1e-4
@@ -98,18 +112,27 @@ def test_haar_by_trace():
     assert stats.ks_2samp(unsigned.diagonal(dim1=1, dim2=2).sum(1), reference).pvalue < 1e-4
 
 
+@each_way
 @pytest.mark.parametrize("place", [(0, 0), (1, 0), (0, 1), (2, 2), (4, 1)])
-def test_haar_by_every_entry(place):
+def test_haar_by_every_entry(make, place):
     """An entry squared of a Haar column in n dimensions is Beta(1/2, (n − 1)/2)."""
     n = 5
-    q = haar(ADDRESS, 0, 4000, n, 3, torch.float64)
-    square = q[:, place[0], place[1]] ** 2
+    square = make(n, 3, 4000)[:, place[0], place[1]] ** 2
     assert stats.kstest(square.numpy(), stats.beta(0.5, (n - 1) / 2).cdf).pvalue > 1e-4
+
+
+def test_decomposition_is_the_one_with_a_positive_diagonal():
+    x = torch.randn(3, 9, 5, dtype=torch.float64)
+    q = q_by_decomposition(x)
+    r = q.transpose(1, 2) @ x
+    assert (r.diagonal(dim1=1, dim2=2) > 0).all()
+    torch.testing.assert_close(q @ r, x)
+    torch.testing.assert_close(r, r.triu())
 
 
 def test_blocks_of_reflections_do_not_change_the_result():
     x = torch.randn(2, 90, 70, dtype=torch.float64)
-    results = [q_of_gaussian(x.clone(), block) for block in (1, 8, 33, 70, 512)]
+    results = [q_by_reflections(x.clone(), block) for block in (1, 8, 33, 70, 512)]
     for result in results[1:]:
         torch.testing.assert_close(result, results[0], rtol=1e-11, atol=1e-13)
 
@@ -128,7 +151,7 @@ def test_reflections_are_applied_in_order():
         wanted = wanted @ (torch.eye(6, dtype=torch.float64) - 2 * torch.outer(v, v) / (v @ v))
         signs.append(-sign)
     wanted = wanted[:, :4] * torch.tensor(signs, dtype=torch.float64)
-    torch.testing.assert_close(q_of_gaussian(x.clone())[0], wanted)
+    torch.testing.assert_close(q_by_reflections(x.clone(), 2)[0], wanted)
 
 
 def test_the_same_whatever_the_sharding():

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from functools import lru_cache
 
 import torch
 from torch import Generator, Tensor
@@ -21,6 +22,10 @@ from fanin.randomness import (
     TruncatedNormalDistribution,
     UniformDistribution,
 )
+
+# A model asks for the same few distributions again and again.
+_uniform = lru_cache(maxsize=256)(UniformDistribution)
+_normal = lru_cache(maxsize=256)(NormalDistribution)
 
 
 def uniform_(
@@ -137,18 +142,20 @@ def write_uniform(tensor: Tensor, low: float, high: float, generator: Generator 
     """Draw U(low, high), with torch's errors."""
     if is_simulated(tensor):
         return tensor
+    low, high = float(low), float(high)
     require_bounds(low, high, tensor.dtype)
     if tensor.is_complex():
         # As torch does: real and imaginary parts alike.
-        write(torch.view_as_real(tensor.detach()), UniformDistribution(low, high), generator)
+        write(torch.view_as_real(tensor.detach()), _uniform(low, high), generator)
         return tensor
-    return write(tensor, UniformDistribution(low, high), generator)
+    return write(tensor, _uniform(low, high), generator)
 
 
 def write_normal(tensor: Tensor, mean: float, std: float, generator: Generator | None) -> Tensor:
     """Draw N(mean, std²), with torch's errors."""
     if is_simulated(tensor):
         return tensor
+    mean, std = float(mean), float(std)
     require_std(std)
     if tensor.is_complex():
         # As torch does: std² is shared between real and imaginary parts, the mean is real.
@@ -156,7 +163,7 @@ def write_normal(tensor: Tensor, mean: float, std: float, generator: Generator |
         write(parts, NormalDistribution(0.0, std / math.sqrt(2.0)), generator)
         with torch.no_grad():
             return tensor.add_(mean)
-    return write(tensor, NormalDistribution(mean, std), generator)
+    return write(tensor, _normal(mean, std), generator)
 
 
 def write_value(tensor: Tensor, value: float) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 import sys
+import threading
 from collections.abc import Callable
 
 import torch
@@ -32,15 +33,26 @@ class DivisionError(SchemeError, ZeroDivisionError):
     """Where torch divides by zero: a fan or a std of 0."""
 
 
+class _Scratch(threading.local):
+    """One number for each thread to draw seeds into: a new tensor costs more than the draw."""
+
+    def __init__(self) -> None:
+        self.number = torch.empty((), dtype=torch.int64, device="cpu")
+
+
+_scratch = _Scratch()
+
+
 def address_from(generator: torch.Generator | None) -> Address:
     """A new address: its seed is the generator's next number, torch's default one if None.
 
     ``torch.manual_seed`` therefore governs every draw, and two calls in a row differ.  The
     default generator is the CPU's for tensors of any device, so no device has to be waited for.
     """
-    device = "cpu" if generator is None else getattr(generator, "device", "cpu")
-    number = torch.empty((), dtype=torch.int64, device=device).random_(generator=generator)
-    return Address(int(number), "")
+    number = _scratch.number
+    if generator is not None and getattr(generator, "device", number.device) != number.device:
+        number = torch.empty((), dtype=torch.int64, device=generator.device)
+    return Address(int(number.random_(generator=generator)), "")
 
 
 def is_simulated(tensor: Tensor) -> bool:
@@ -67,9 +79,10 @@ def is_simulated(tensor: Tensor) -> bool:
 
 
 def write(tensor: Tensor, distribution: Distribution, generator: torch.Generator | None) -> Tensor:
-    """Draw a tensor from a distribution with the next number of the generator."""
-    if is_simulated(tensor):
-        return tensor
+    """Draw a tensor from a distribution with the next number of the generator.
+
+    The tensor is not a simulated one.
+    """
     require_drawable(tensor)
     address = address_from(generator)
     if not is_dtensor(tensor):

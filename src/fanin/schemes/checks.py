@@ -44,6 +44,10 @@ def check_target(
 ) -> Region:
     """Raise SchemeError unless ``target`` can be written; returns the region that it holds."""
     where = f"{scheme!r} on {address.name!r}" if address.name else repr(scheme)
+    require(
+        not torch.nn.parameter.is_lazy(target),
+        f"{where}: a lazy parameter has no shape yet. Run the module once on an input.",
+    )
     region = region or Region.whole(target.shape)
     require(
         tuple(target.shape) == region.size,

@@ -12,11 +12,8 @@ import torch
 
 from fanin.randomness import Address, NormalDistribution, Region, draw
 
-_SMALL = 1 << 18
-"""Up to this many elements float64 costs less than anyone would notice."""
-
-_BLOCK = 512
-"""Reflections applied at once; large enough for matrix products to run at full speed."""
+_DECOMPOSED_COLUMNS = 256
+"""Up to here a QR decomposition by LAPACK is faster than blocks of reflections."""
 
 
 def haar(
@@ -36,17 +33,37 @@ def haar(
     """
     if rows < columns:
         return haar(address, first, count, columns, rows, dtype, device).transpose(1, 2)
-    working = torch.float64 if rows * columns <= _SMALL else dtype
     shape = (first + count, rows, columns)
     region = Region(shape, (first, 0, 0), (count, rows, columns))
-    # Drawn in the dtype asked for, so that the numbers do not depend on how they are worked on.
     normal = NormalDistribution(0.0, 1.0)
     gaussian = draw(normal, address, shape, dtype=dtype, device=device, region=region)
-    return q_of_gaussian(gaussian.to(working)).to(dtype)
+    if columns <= _DECOMPOSED_COLUMNS:
+        return q_by_decomposition(gaussian)
+    # The larger the matrix, the more a pass over it costs, and the wider a block pays (measured).
+    block = 64 if columns < 1536 else 128 if columns < 3072 else 256
+    return q_by_reflections(gaussian, block)
 
 
-def q_of_gaussian(x: torch.Tensor, block: int = _BLOCK) -> torch.Tensor:
-    """A Haar-distributed Q from independent normals, of which the upper triangle is not used.
+def q_by_decomposition(x: torch.Tensor) -> torch.Tensor:
+    """Q of the QR decomposition of ``x``, with the signs that make R's diagonal positive.
+
+    Args:
+        x: ``(count, rows, columns)`` with rows >= columns, float32 or float64.
+
+    Returns:
+        ``(count, rows, columns)`` with orthonormal columns.
+    """
+    reflections, scales = torch.geqrf(x)
+    q = torch.linalg.householder_product(reflections, scales)
+    diagonal = reflections.diagonal(dim1=1, dim2=2)
+    signs = torch.where(diagonal < 0, -1, 1)
+    return torch.mul(q, signs.unsqueeze(1), out=q)
+
+
+def q_by_reflections(x: torch.Tensor, block: int) -> torch.Tensor:
+    """The product of the reflections whose vectors are the columns of x's lower triangle.
+
+    Haar-distributed for independent normals; the upper triangle is not used.
 
     Args:
         x: ``(count, rows, columns)`` with rows >= columns, float32 or float64; overwritten.
