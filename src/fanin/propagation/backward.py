@@ -107,7 +107,7 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
             pairs = pairs * way.slope**2
         # A coherent way keeps one source for all inputs, so that their sum stays coherent.
         source = (call.operation.index, way.output, "all" if coherent else number)
-        arriving[source] = _Component(pairs)
+        arriving[source] = _Component(pairs, 1.0 if way.profile is None else way.profile)
     held = gradients.setdefault(way.tensor, {})
     for source, component in arriving.items():
         if source in held and held[source].pairs.shape == component.pairs.shape:

@@ -63,7 +63,7 @@ def predict(model: nn.Module, inputs: Any, plan: Mapping[str, Any] | None = None
     ready(model)
     parts = CallParts()
     with untouched(model), uncompiled(), torch.inference_mode(mode=False):
-        watcher = _Constants(model)
+        watcher = _Constants(model, weights=plan is None)
         recorder = Recorder(model, observe=watcher)
         watcher.start(recorder)
         output = recorder.run(on_device_of(model, inputs))
@@ -78,7 +78,7 @@ def predict(model: nn.Module, inputs: Any, plan: Mapping[str, Any] | None = None
     for tensor, value in watcher.values.items():
         if tensor not in states and tensor not in graph.producer:
             states[tensor] = measured(value, keep=value.numel() <= MOST_KNOWN)
-    walk_forward(graph, states, watcher.values, parts)
+    walk_forward(graph, states, watcher.values, parts, watcher.derived)
     gradients = walk_backward(graph, states, _seeds(states, seeds_of), parts)
     return _signals(model, graph, recorder.ids, states, gradients, parts)
 
@@ -86,16 +86,20 @@ def predict(model: nn.Module, inputs: Any, plan: Mapping[str, Any] | None = None
 class _Constants:
     """Watches a run for values that rest neither on weights nor on numbers of the batch."""
 
-    def __init__(self, recorder_of: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, weights: bool) -> None:
         self.values: dict[int, torch.Tensor] = {}
-        self._model = recorder_of
+        self.derived: dict[int, State] = {}
+        """Moments of what is computed from weights alone: a normalised or a merged weight."""
+        self._model, self._weights = model, weights
         self._varying: set[int] = set()
+        self._from_weights: set[int] = set()
 
     def start(self, recorder: Recorder) -> None:
         """Learn which values are weights."""
         self._recorder = recorder
         for name, _ in self._model.named_parameters(remove_duplicate=False):
             self._varying.add(recorder.ids[name])
+            self._from_weights.add(recorder.ids[name])
 
     def __call__(self, operation: Operation, tensors: tuple[torch.Tensor, ...]) -> None:
         numbers = {i for i, t in self._recorder.input_tensors if t.is_floating_point()}
@@ -104,6 +108,8 @@ class _Constants:
         )
         if varying:
             self._varying.update(operation.outputs)
+            if self._weights and operation.inputs:
+                self._keep_weights(operation, tensors)
             return
         for out, tensor in zip(operation.outputs, tensors, strict=False):
             if not tensor.is_meta and tensor.numel() <= MOST_KNOWN:
@@ -111,6 +117,20 @@ class _Constants:
                 self.values[out] = tensor.detach().clone()
 
 
+    def _keep_weights(self, operation: Operation, tensors: tuple[torch.Tensor, ...]) -> None:
+        known = self._from_weights
+        if not all(i in known or i not in self._varying for i in operation.inputs):
+            return
+        known.update(operation.outputs)
+        if operation.name in _SHOWN_AS_THEY_ARE:
+            return
+        for out, tensor in zip(operation.outputs, tensors, strict=False):
+            if not tensor.is_meta and tensor.is_floating_point():
+                self.derived[out] = measured(tensor, keep=False)
+
+
+_SHOWN_AS_THEY_ARE = ("t", "transpose", "view", "permute", "unsqueeze", "squeeze", "expand",
+                      "detach", "alias", "_unsafe_view", "embedding")  # fmt: skip
 _DRAWING = ("rand", "bernoulli", "normal", "uniform", "dropout", "empty", "multinomial")
 
 

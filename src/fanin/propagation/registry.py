@@ -34,12 +34,16 @@ class Pass:
             the base that output and input share; None for a gradient that arrives with a sign of
             its own, as behind a random matrix.
         output: which output of the operation it comes from.
+        profile: for an incoherent gradient whose size depends on the input's value: its root mean
+            square on the nodes of the input's base, of mean square 1. The largest element of a
+            pooling window, which receives all of its gradient, is rarely below 0.
     """
 
     tensor: int
     move: Callable[[Array], Array]
     slope: float | Array | None = None
     output: int = 0
+    profile: Array | None = None
 
 
 Backward = Callable[["Call"], Iterable[Pass]]

@@ -84,7 +84,7 @@ class State:
     @property
     def variance(self) -> float:
         """q − mean²."""
-        return max(self.second_moment - self.mean**2, 0.0)
+        return max(self.second_moment - self.mean * self.mean, 0.0)
 
     @property
     def is_constant(self) -> bool:
@@ -102,7 +102,7 @@ class State:
 def gaussian(axes: Axes, mean: float, pairs: Array, *, sampled: bool = False) -> State:
     """A tensor that is Gaussian as far as its elements go: the output of a sum of many terms."""
     pairs = np.asarray(pairs, dtype=float)
-    std = float(np.sqrt(max(float(pairs.flat[0]) - mean**2, 0.0)))
+    std = float(np.sqrt(max(float(pairs.flat[0]) - mean * mean, 0.0)))
     base = Base(next(_fresh), mean, std, pairs)
     return State(axes, mean, pairs, base, mean + std * NODES, sampled=sampled)
 

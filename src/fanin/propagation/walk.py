@@ -18,7 +18,11 @@ MOST_KNOWN = 1 << 22
 
 
 def walk_forward(
-    graph: Graph, states: dict[int, State], observed: Mapping[int, torch.Tensor], parts: CallParts
+    graph: Graph,
+    states: dict[int, State],
+    observed: Mapping[int, torch.Tensor],
+    parts: CallParts,
+    derived: Mapping[int, State] | None = None,
 ) -> dict[int, State]:
     """States of every tensor, given those of parameters, buffers, inputs and constants.
 
@@ -27,10 +31,14 @@ def walk_forward(
         states: states at the start, by tensor id; filled in place and returned.
         observed: values that were seen to depend on neither weights nor real data.
         parts: receives what the backward walk needs, and notes.
+        derived: exact moments of values computed from weights alone.
     """
     for operation in graph.operations:
         if operation.outputs:
             _step(graph, operation, states, observed, parts)
+            for out in operation.outputs:
+                if derived and out in derived:
+                    states[out] = derived[out]
     return states
 
 

@@ -18,7 +18,7 @@ from fanin.propagation.families.linear import contract, contracted_pairs
 from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, shape_of
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import State, gaussian
+from fanin.propagation.state import State, gaussian, independent
 
 _ROWS_TIMES_KEYS = 1 << 16
 _MOST_COUNTS = 12
@@ -245,7 +245,20 @@ def fused_attention(call: Call) -> list[State | None]:
     out = contract(used, value, of_logits, lead + "jd", lead + "id")
     # The output averages v: its mean is that of v, whatever the shares.
     out = gaussian(out.axes, value.mean, out.pairs).with_flags(query, key, value)
-    return [out, *[None] * (len(call.operation.outputs) - 1)]
+    rest: list[State | None] = [None] * (len(call.operation.outputs) - 1)
+    if rest:
+        rest[0] = _log_sum(call, logits, shares)
+    return [out, *rest]
+
+
+def _log_sum(call: Call, logits: State, shares: Shares) -> State | None:
+    """ln Σ eˡ over the keys, as the fused kernels return it."""
+    shape = call.shape(1)
+    if call.kind(call.operation.outputs[1]) not in ("float32", "float64"):
+        return None
+    spread = float(logits.second_moment - logits.mean**2) / 2
+    level = float(np.log(max(shares.keys, 1.0))) + min(spread, 8.0)
+    return independent(shape, level, 0.0)
 
 
 def _repeated(state: State, like: State) -> State:

@@ -22,7 +22,7 @@ from fanin.propagation.layout import (
 )
 from fanin.propagation.quadrature import Array, expectation, pair_moments
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import State, gaussian
+from fanin.propagation.state import State, constant, gaussian
 
 
 def contracted_pairs(
@@ -137,7 +137,25 @@ def product(call: Call, i: int, j: int, letters: tuple[str, str, str]) -> State:
 def matmul(call: Call) -> State:
     """A plain product."""
     i, j, letters = _operands(call)
-    return product(call, i, j, letters)
+    norm = _spectral_norm(call) if call.name in ("dot", "vdot") else None
+    return norm if norm is not None else product(call, i, j, letters)
+
+
+def _spectral_norm(call: Call) -> State | None:
+    """uᵀ W v of spectral normalisation: u and v have been turned towards W's largest direction.
+
+    The largest singular value of an n × m matrix of independent entries is σ (√n + √m).
+    """
+    for position in (0, 1):
+        tensor = call.tensor(position)
+        maker = call.graph.producer.get(tensor) if tensor is not None else None
+        if maker is None or maker.name != "mv" or not call.graph.tensors[maker.outputs[0]].of_parameters:
+            continue
+        ref = maker.args[0]
+        weight = call.states[ref.tensor]
+        rows, columns = weight.shape
+        return constant((), weight.second_moment**0.5 * (rows**0.5 + columns**0.5))
+    return None
 
 
 @forward("addmm", "baddbmm", "addmv")

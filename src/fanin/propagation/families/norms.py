@@ -4,6 +4,7 @@ Written out by hand (mean, subtract, square, rsqrt, multiply) a norm needs no ru
 parts have theirs.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,8 +12,8 @@ import numpy as np
 from fanin.propagation.algebra import (
     added,
     aligned,
+    averaged,
     centred_pairs,
-    mean_pairs,
     multiplied,
 )
 from fanin.propagation.call import Call
@@ -109,14 +110,19 @@ def norm(call: Call) -> list[State | None]:
     out = multiplied(unit, scale)
     if call.name == "native_layer_norm" or call.name not in _LAYER:
         out = added(out, plan.parameter(call, plan.bias_position, 0.0))
-    return [out.with_flags(state), *_statistics(call, power)]
+    mean_state = averaged(view, plan.dims, keep=False) if plan.centre else None
+    return [out.with_flags(state), *_statistics(call, power, mean_state)]
 
 
-def _statistics(call: Call, power: float) -> list[State | None]:
+def _statistics(call: Call, power: float, mean: State | None) -> list[State | None]:
+    """The saved mean (where one is taken) and reciprocal standard deviation."""
     rest: list[State | None] = []
     for k in range(1, len(call.operation.outputs)):
-        value = 0.0 if k == 1 and call.name not in _LAYER[1:] else power**-0.5 if power > 0 else 0.0
-        rest.append(constant(call.shape(k), value))
+        shape = call.shape(k)
+        if k == 1 and mean is not None and math.prod(shape) == math.prod(mean.shape):
+            rest.append(reshaped(mean, shape))
+        else:
+            rest.append(constant(shape, power**-0.5 if power > 0 else 0.0))
     return rest
 
 
@@ -134,7 +140,7 @@ def _with_running_statistics(call: Call, plan: _Plan, state: State) -> list[Stat
     out = added(
         multiplied(unit, plan.parameter(call, 1, 1.0)), plan.parameter(call, 2, 0.0)
     )
-    return [out.with_flags(state), *_statistics(call, factor**-2)]
+    return [out.with_flags(state), *_statistics(call, factor**-2, None)]
 
 
 @backward(*_LAYER, *_BATCH, "native_group_norm")
@@ -184,4 +190,34 @@ def norm_backward(call: Call) -> list[Pass]:
     return passes
 
 
-__all__ = ["mean_pairs", "norm"]
+
+@forward("_weight_norm_interface", "_weight_norm")
+def weight_norm(call: Call) -> list[State | None]:
+    """g · v / ‖v‖ per output: the direction keeps v's moments, the length is g's."""
+    v, g = call.state(0), call.state(1)
+    dim = int(call.raw(2, "dim", 0) or 0)
+    count = math.prod(n for k, n in enumerate(v.shape) if k != dim)
+    q = v.second_moment
+    factor = 1 / (q * count) if q > 0 else 0.0
+    direction = gaussian(v.axes, v.mean * factor**0.5, v.pairs * factor)
+    call.parts.keep(call.operation, "factor", factor)
+    made = multiplied(direction, g).with_flags(v, g)
+    norm = constant(call.shape(1), (q * count) ** 0.5) if len(call.operation.outputs) > 1 else None
+    return [made, norm]
+
+
+@backward("_weight_norm_interface", "_weight_norm")
+def weight_norm_backward(call: Call) -> list[Pass]:
+    """To v: g/‖v‖ of what is not along v. To g: the part along v."""
+    v, g, made = call.state(0), call.state(1), call.made()
+    factor: float = call.parts.kept(call.operation, "factor")
+    one, two = call.tensor(0), call.tensor(1)
+    scale = aligned(made, g)[1].pairs * factor
+    along = v.pairs * factor
+    to = mover(made.axes, g.axes)
+    passes = []
+    if one is not None:
+        passes.append(Pass(one, lambda p: fit(p * scale, made.axes, v.axes)))
+    if two is not None:
+        passes.append(Pass(two, lambda p: to(fit(p, made.axes, v.axes) * along)))
+    return passes

@@ -124,13 +124,10 @@ def average_pool_backward(call: Call) -> list[Pass]:
 @lru_cache(maxsize=512)
 def _order_weights(count: int, correlation: float) -> Array:
     """Weights on the nodes: the density of the largest of ``count`` equicorrelated normals."""
-    from torch import erf, from_numpy
-
     rho = min(max(correlation, 0.0), 1.0)
     if rho >= 1.0 - 1e-9 or count == 1:
         return WEIGHTS
-    phi = 0.5 * (1 + erf(from_numpy(NODES / np.sqrt(2))).numpy())
-    largest = count * phi ** (count - 1) * WEIGHTS
+    largest = count * _cumulative() ** (count - 1) * WEIGHTS
     largest /= largest.sum()
     if rho <= 1e-9:
         return np.asarray(largest)
@@ -207,14 +204,28 @@ def max_pool_backward(call: Call) -> list[Pass]:
     if tensor is None:
         return []
 
+    _, size = _max_window(call)
+    # The chance that the element at base value z is the largest of its window is Φ(z)^(k − 1).
+    chance = _cumulative() ** (size - 1)
+    mean_chance = float(WEIGHTS @ chance)
+    windows = prod(made.shape) * size / prod(state.shape)
+
     def move(pairs: Array) -> Array:
         found = resized(fit(pairs, made.axes, plain_axes(made.shape)), made.shape, state.shape)
-        share = prod(made.shape) / prod(state.shape)
+        share = windows * mean_chance
         moved = found * share**2
         moved.flat[0] = found.flat[0] * share
         return fit(moved, plain_axes(state.shape), state.axes)
 
-    return [Pass(tensor, move)]
+    return [Pass(tensor, move, profile=np.sqrt(chance / mean_chance))]
+
+
+@lru_cache(maxsize=1)
+def _cumulative() -> Array:
+    """Φ on the nodes."""
+    from torch import erf, from_numpy
+
+    return np.asarray(0.5 * (1 + erf(from_numpy(NODES / np.sqrt(2))).numpy()))
 
 
 _NEAREST = ("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
