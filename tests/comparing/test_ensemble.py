@@ -10,7 +10,7 @@ from torch import nn
 from fanin.comparing.course import Course, OptimizerChoice, evenly_spaced
 from fanin.comparing.dataset import Samples, batch_rows
 from fanin.comparing.ensemble import train_together
-from fanin.comparing.how_to_train import why_one_by_one
+from fanin.comparing.how_to_train import saved_bytes, stack_size, why_one_by_one
 from fanin.comparing.one_by_one import train_one
 from fanin.comparing.task import task_for
 
@@ -168,6 +168,35 @@ def test_every_step_is_told_even_if_all_diverge():
     told.clear()
     train_one(networks(mlp, 1)[0], 1e9, shared, told.append)
     assert sum(told) == 60
+
+
+def test_looking_at_held_out_data_in_parts_is_looking_at_once():
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randn(75, 1, 3, 3, generator=generator, dtype=DTYPE)
+    y = torch.randint(0, 4, (75,), generator=generator)
+    y[::7] = -100  # not counted, and not equally many in each part of 32
+    shared = dataclasses.replace(course(steps=2), held_out=Samples(x, y), held_out_steps=(0,))
+    models = networks(mlp, 2)
+    with torch.no_grad():
+        values = [m(x) for m in models]
+    _, records, _, alone = both_ways(mlp, shared, [0.1, 0.1])
+    for value, *both in zip(values, records, alone, strict=True):
+        loss = nn.functional.cross_entropy(value, y)
+        accuracy = (value.argmax(1) == y)[y != -100].double().mean()
+        for record in both:
+            assert record.held_out_losses == pytest.approx([loss.item()])
+            assert record.held_out_accuracies == pytest.approx([accuracy.item()])
+
+
+def test_stacks_stay_within_their_memory():
+    shared, (model,) = course(), networks(mlp, 1)
+    kept = saved_bytes(model, shared)
+    # At least the activations of 8 samples × (9 inputs + 16 hidden), at most ten times that.
+    assert 8 * 25 * 8 <= kept <= 8 * 25 * 80
+    assert stack_size(100, kept) > 1000
+    assert stack_size(100, 1 << 28) == 2
+    assert stack_size(1 << 22, 1) == 4
+    assert stack_size(1 << 40, 1 << 40) == 1
 
 
 class Dropped(nn.Sequential):

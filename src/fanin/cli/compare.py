@@ -1,5 +1,6 @@
 """``fanin compare``: train the same network from several starts and say which is better."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -65,6 +66,7 @@ def compare_command(
         steps=steps,
         optimizer=optimizer,
         out=out,
+        command=_command(targets, data, recipes, seeds, learning_rates, steps, optimizer),
     )
     if not study.trials:
         return 130
@@ -74,6 +76,28 @@ def compare_command(
     print(f"numbers: {json}")
     print(f"report:  {report}")
     return 0 if study.complete else 130
+
+
+def _command(
+    targets: list[str] | None,
+    data: str | None,
+    recipes: str | None,
+    seeds: int,
+    learning_rates: str | None,
+    steps: int | None,
+    optimizer: str | None,
+) -> str:
+    """The command that makes this study again, for its report."""
+    options = {
+        "--data": data,
+        "--recipes": recipes,
+        "--seeds": None if seeds == 5 else str(seeds),
+        "--lr": learning_rates,
+        "--steps": None if steps is None else str(steps),
+        "--optimizer": optimizer,
+    }
+    given = [part for name, value in options.items() if value for part in (name, value)]
+    return shlex.join(["fanin", "compare", *(targets or []), *given])
 
 
 def _numbers(text: str) -> list[float]:

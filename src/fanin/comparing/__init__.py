@@ -1,6 +1,6 @@
 """Train the same network from several recipes and seeds, and say which one is better."""
 
-from fanin.comparing.compare import compare
+from fanin.comparing.compare_starts import compare
 from fanin.comparing.curves import Curve, RecipeCurves
 from fanin.comparing.scores import METRICS
 from fanin.comparing.statistics import Comparison, Interval

@@ -1,13 +1,13 @@
 """What every trial of a study shares: data, batches and their order, task, optimizer, looks."""
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from fanin.comparing.dataset import Samples
-from fanin.comparing.task import Task
+from fanin.comparing.task import IGNORED_LABEL, Task
 from fanin.errors import DataError, unknown_name
 
 MOMENTUM = 0.9
@@ -19,6 +19,8 @@ DEFAULT_RATES = {"sgd": (0.003, 0.03), "adam": (0.001, 0.003)}
 
 HELD_OUT_LOOKS = 10
 GRADIENT_LOOKS = 20
+HELD_OUT_BATCHES = 4
+"""Batches' worth of held-out samples that are looked at together."""
 
 MakeOptimizer = Callable[[Iterable[torch.nn.Parameter], float], torch.optim.Optimizer]
 
@@ -97,9 +99,38 @@ class Course:
         """Updates that a trial makes."""
         return len(self.batches)
 
-    def batch(self, step: int, device: torch.device) -> Samples:
-        """The batch of one step, on a device."""
-        return self.train.rows(self.batches[step]).to(device)
+    def batch(self, step: int) -> Samples:
+        """The batch of one step."""
+        return self.train.rows(self.batches[step])
+
+    def to(self, device: torch.device) -> "Course":
+        """The same course with its data on a device."""
+        held_out = None if self.held_out is None else self.held_out.to(device)
+        return replace(
+            self,
+            train=self.train.to(device),
+            held_out=held_out,
+            batches=self.batches.to(device),
+        )
+
+    def held_out_parts(self) -> Iterator[tuple[Samples, float]]:
+        """The held-out data in parts of a few batches, each with its share of the labels.
+
+        All at once would need more memory than training does.
+        """
+        if self.held_out is None:
+            return
+        size = HELD_OUT_BATCHES * self.batches.shape[1]
+        rows = torch.arange(len(self.held_out), device=self.held_out.y.device)
+        parts = [self.held_out.rows(part) for part in rows.split(size)]
+        weights = [_counted(part.y) for part in parts]
+        for part, weight in zip(parts, weights, strict=True):
+            yield part, weight / sum(weights)
+
+
+def _counted(y: torch.Tensor) -> int:
+    # Ignored labels enter neither loss nor accuracy; a part without any other would be NaN.
+    return y.numel() if y.is_floating_point() else int((y != IGNORED_LABEL).sum())
 
 
 def evenly_spaced(last: int, looks: int) -> tuple[int, ...]:

@@ -109,7 +109,7 @@ def train_together(
     """
     began = time.perf_counter()
     ensemble = Ensemble(models)
-    device = device_of(ensemble.template)
+    course = course.to(device_of(ensemble.template))
     rates = torch.tensor(learning_rates, dtype=torch.float64)
     optimizer = STACKED[course.optimizer.name](ensemble.trainable, rates)
     records = [Record() for _ in models]
@@ -117,7 +117,7 @@ def train_together(
     for step in range(course.steps):
         if step in course.held_out_steps:
             _look_at_held_out(ensemble, course, step, records)
-        batch = course.batch(step, device)
+        batch = course.batch(step)
         losses, values = ensemble.run(course, batch.x, batch.y)
         accuracies = _accuracies(course, values.detach(), batch.y)
         for record, loss, accuracy in zip(records, losses.tolist(), accuracies, strict=True):
@@ -184,14 +184,25 @@ def _look_at_held_out(
 ) -> None:
     if course.held_out is None:
         return
-    batch = course.held_out.to(device_of(ensemble.template))
+    losses: list[float] = [0.0] * len(records)
+    accuracies: list[float | None] = [None] * len(records)
     ensemble.template.eval()
     try:
         with torch.no_grad():
-            losses, values = ensemble.run(course, batch.x, batch.y)
+            for part, weight in course.held_out_parts():
+                if weight == 0:
+                    continue
+                found, values = ensemble.run(course, part.x, part.y)
+                losses = [
+                    total + weight * one for total, one in zip(losses, found.tolist(), strict=True)
+                ]
+                shares = _accuracies(course, values, part.y)
+                accuracies = [
+                    total if share is None else (total or 0.0) + weight * share
+                    for total, share in zip(accuracies, shares, strict=True)
+                ]
     finally:
         ensemble.template.train()
-    accuracies = _accuracies(course, values, batch.y)
-    for record, loss, accuracy in zip(records, losses.tolist(), accuracies, strict=True):
+    for record, loss, accuracy in zip(records, losses, accuracies, strict=True):
         if not record.diverged:
             record.add_held_out(step, loss, accuracy)

@@ -21,15 +21,43 @@ MOST_NUMBERS_IN_A_STACK = 1 << 24
 """Weights stacked at once, all networks together: with gradients and momentum, 200 MB."""
 
 
+MOST_BYTES_SAVED = 1 << 29
+"""Activations that one stack may keep for its backward pass: half a gigabyte a thread."""
+
+
 def check_engine(engine: str) -> None:
     """Raise UnknownNameError unless the engine is one of ``ENGINES``."""
     if engine not in ENGINES:
         raise unknown_name("engine", engine, ENGINES, "help(fanin.compare)")
 
 
-def stack_size(parameters: int) -> int:
-    """How many networks of this size are stacked at most."""
-    return max(1, MOST_NUMBERS_IN_A_STACK // max(1, parameters))
+def stack_size(parameters: int, saved_bytes: int) -> int:
+    """How many networks are stacked at most.
+
+    Args:
+        parameters: of one network.
+        saved_bytes: what one network keeps of a batch for its backward pass.
+    """
+    by_weights = MOST_NUMBERS_IN_A_STACK // max(1, parameters)
+    by_activations = MOST_BYTES_SAVED // max(1, saved_bytes)
+    return max(1, min(by_weights, by_activations))
+
+
+def saved_bytes(model: nn.Module, course: Course) -> int:
+    """Bytes that one training step of the network keeps for the backward pass."""
+    storages: dict[int, int] = {}
+
+    def count(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    model = copy.deepcopy(model)
+    batch = course.to(device_of(model)).batch(0)
+    with torch.random.fork_rng(), torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
+        loss = course.task.loss(run(model, batch.x), batch.y)
+    del loss
+    return sum(storages.values())
 
 
 def why_one_by_one(
@@ -55,8 +83,7 @@ def why_one_by_one(
 def _cannot_be_stacked(models: Sequence[nn.Module], course: Course) -> str:
     # Two networks on one batch, both ways, in training mode: losses, gradients and buffers must
     # agree.  That finds random layers, flow that depends on data, and buffers that vmap shares.
-    device = device_of(models[0])
-    batch = course.batch(0, device)
+    batch = course.to(device_of(models[0])).batch(0)
     for model in models:
         model.train()
     try:

@@ -30,7 +30,7 @@ def train_one(
     record = Record()
     parameters = [p for p in model.parameters() if p.requires_grad]
     weights = {n: p for n, p in model.named_parameters() if p.requires_grad and p.dim() > 1}
-    device = device_of(model)
+    course = course.to(device_of(model))
     optimizer = course.optimizer.build(parameters, learning_rate)
     model.train()
     # The caller's random numbers go on afterwards as if nothing had been trained.
@@ -38,8 +38,8 @@ def train_one(
         torch.manual_seed(seed)
         for step in range(course.steps):
             if step in course.held_out_steps:
-                _look_at_held_out(model, course, step, record, device)
-            batch = course.batch(step, device)
+                _look_at_held_out(model, course, step, record)
+            batch = course.batch(step)
             optimizer.zero_grad(set_to_none=True)
             output = run(model, batch.x)
             loss = course.task.loss(output, batch.y)
@@ -58,7 +58,7 @@ def train_one(
             tick(1)
         else:
             if course.steps in course.held_out_steps:
-                _look_at_held_out(model, course, course.steps, record, device)
+                _look_at_held_out(model, course, course.steps, record)
     record.seconds = time.perf_counter() - began
     return record
 
@@ -81,17 +81,21 @@ def _accuracy(course: Course, output: Any, batch: Samples) -> float | None:
     return float(course.task.correct(values.detach(), batch.y))
 
 
-def _look_at_held_out(
-    model: nn.Module, course: Course, step: int, record: Record, device: torch.device
-) -> None:
+def _look_at_held_out(model: nn.Module, course: Course, step: int, record: Record) -> None:
     if course.held_out is None:
         return
-    batch = course.held_out.to(device)
+    loss, accuracy = 0.0, None
     model.eval()
     try:
         with torch.no_grad():
-            output = run(model, batch.x)
-            loss = course.task.loss(output, batch.y)
-            record.add_held_out(step, float(loss), _accuracy(course, output, batch))
+            for part, weight in course.held_out_parts():
+                if weight == 0:
+                    continue
+                output = run(model, part.x)
+                loss += weight * float(course.task.loss(output, part.y))
+                share = _accuracy(course, output, part)
+                if share is not None:
+                    accuracy = (accuracy or 0.0) + weight * share
     finally:
         model.train()
+    record.add_held_out(step, loss, accuracy)

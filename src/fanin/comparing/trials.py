@@ -13,7 +13,7 @@ from fanin.checking.findings import Finding
 from fanin.comparing.course import Course, Record, Tick
 from fanin.comparing.dataset import Samples
 from fanin.comparing.ensemble import train_together
-from fanin.comparing.how_to_train import stack_size, why_one_by_one
+from fanin.comparing.how_to_train import saved_bytes, stack_size, why_one_by_one
 from fanin.comparing.networks import Network
 from fanin.comparing.one_by_one import train_one
 from fanin.comparing.preflight import initialised
@@ -79,6 +79,7 @@ class Workshop:
     tick: Tick
     notes: list[str] = field(default_factory=list)
     _starts: dict[tuple[str, str, int], Start] = field(default_factory=dict)
+    _sizes: dict[Network, int] = field(default_factory=dict)
     _stopping: Event = field(default_factory=Event)
     # Building and initialising seed the global generator, so one thread at a time does it.
     _lock: Lock = field(default_factory=Lock)
@@ -104,7 +105,7 @@ class Workshop:
         stacks = [
             group[start : start + size]
             for group in groups
-            for size in [stack_size(group[0].network.parameters)]
+            for size in [self._sizes[group[0].network]]
             for start in range(0, len(group), size)
         ]
         threads = torch.get_num_threads()
@@ -152,16 +153,19 @@ class Workshop:
         self.keep(trial, _trial(trial, model, record, start, how))
 
     def _built(self, trial: Wanted) -> tuple[nn.Module, Start]:
-        batch = self.course.batch(0, trial.network.device)
+        batch = self.course.batch(0).to(trial.network.device)
         model = initialised(trial.network, trial.arm, trial.seed, batch)
         return model, self._start(trial, model, batch)
 
     def _how(self, network: Network, wanted: Sequence[Wanted]) -> str:
-        batch = self.course.batch(0, network.device)
+        batch = self.course.batch(0).to(network.device)
         pair = [wanted[0], wanted[-1]]
         models = [initialised(network, trial.arm, trial.seed, batch) for trial in pair]
         why = why_one_by_one(models, self.course, self.engine, network.parameters)
-        return f"one by one: {why}" if why else TOGETHER
+        if why:
+            return f"one by one: {why}"
+        self._sizes[network] = stack_size(network.parameters, saved_bytes(models[0], self.course))
+        return TOGETHER
 
     def _start(self, trial: Wanted, model: nn.Module, batch: Samples) -> Start:
         # The start does not depend on the learning rate: one look serves the whole grid.
