@@ -122,7 +122,7 @@ class Course:
             return
         size = HELD_OUT_BATCHES * self.batches.shape[1]
         rows = torch.arange(len(self.held_out), device=self.held_out.y.device)
-        parts = [self.held_out.rows(part) for part in rows.split(size)]
+        parts = [self.held_out.rows(rows[i : i + size]) for i in range(0, len(rows), size)]
         weights = [_counted(part.y) for part in parts]
         for part, weight in zip(parts, weights, strict=True):
             yield part, weight / sum(weights)
