@@ -1,5 +1,6 @@
 """Every rule: its page, a model that it flags, and models that it must leave alone."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -96,7 +97,7 @@ def test_fixes_name_a_call_that_exists():
         for finding in diagnosed(build).findings:
             seen.add(finding.rule)
             for word in finding.fix.split("fanin.")[1:]:
-                name = word.split("(")[0].split(",")[0].strip(" .`")
+                name = re.match(r"\w+", word).group()
                 assert name in fanin.__all__, finding.fix
     assert len(seen) > 20
 

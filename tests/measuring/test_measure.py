@@ -205,6 +205,14 @@ def test_fans_and_histograms_of_every_layer():
         assert row.gradient_histogram is not None
 
 
+def test_the_std_of_a_parametrised_weight_is_that_which_the_model_uses():
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(16, 16))
+    with torch.no_grad():
+        layer.parametrizations.weight.original0.mul_(3)
+    (row,) = measure(layer, torch.randn(4, 16)).layers
+    assert row.weight_std == pytest.approx(layer.weight.std(correction=0).item(), rel=1e-4)
+
+
 @pytest.mark.parametrize("causal", [False, True])
 def test_fused_attention_has_the_entropy_of_its_weights(causal):
     class Attention(nn.Module):

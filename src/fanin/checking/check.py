@@ -71,6 +71,7 @@ def check(
     for rule in able:
         findings.extend(rule.find(case))
     findings.sort(key=lambda finding: (_ORDER[finding.severity], finding.rule))
+    findings = _each_once(findings)
     return Diagnosis(
         type(model).__name__, tuple(findings), case.signals, tuple(rule.code for rule in able)
     )
@@ -88,6 +89,12 @@ def _case(
     found = measured(model, inputs, target=target, loss=loss, histograms=histograms)
     steps = partial(simulate, model, inputs, target=target, loss=loss)
     return Case(model, found.signals, found.graph, found.roles, plan, steps)
+
+
+def _each_once(findings: Sequence[Finding]) -> list[Finding]:
+    """The first finding of a rule at a place: several inputs may share one stream's fault."""
+    first = {(finding.rule, finding.where): finding for finding in reversed(findings)}
+    return [f for f in findings if first[f.rule, f.where] is f]
 
 
 def _can_run(rule: Rule, case: Case) -> bool:

@@ -17,6 +17,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     loss = diagnosis.signals.loss
     if loss is not None:
         parts.append(f"loss {loss:.4g} ({diagnosis.signals.loss_name})")
+    parts += [f"note: {note}" for note in diagnosis.signals.notes]
     parts += [_finding_text(diagnosis, index) for index in range(len(diagnosis.findings))]
     counts = ", ".join(
         f"{diagnosis.count(s)} {s}{'' if diagnosis.count(s) == 1 else 's'}" for s in Severity

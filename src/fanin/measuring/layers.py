@@ -58,6 +58,8 @@ class WeightUse:
 
     Args:
         weight: its (first) name.
+        value: the tensor that is multiplied by: the weight, a view of it, or what is computed
+            from it.
         operation: the operation that multiplies by it.
         output: tensor that the layer makes, bias included and in its final shape.
         activation: what that meets first; linear for none.
@@ -65,6 +67,7 @@ class WeightUse:
     """
 
     weight: str
+    value: int
     operation: Operation
     output: int
     activation: str
@@ -84,7 +87,7 @@ def weight_uses(graph: Graph) -> Iterator[WeightUse]:
             seen.add(name)
             output = _finished(graph, operation.outputs[0])
             activation, activated = _activation(graph, output)
-            yield WeightUse(name, operation, output, activation, activated)
+            yield WeightUse(name, value, operation, output, activation, activated)
 
 
 def uses_weight(graph: Graph, operation: Operation) -> bool:
@@ -111,6 +114,9 @@ def layer_rows(
     for use in weight_uses(graph):
         info, signal, role = graph.parameters[use.weight], parameters[use.weight], roles[use.weight]
         fans = _fans(info.shape, role)
+        # What the layer multiplies by, where that is computed: weight norm's g·v/|v|.
+        made = watcher.read.weights.get(use.value)
+        mean, std = (made.mean, made.std) if made else (signal.mean, signal.std)
         output = watcher.read.tensors.get(use.output)
         activated = watcher.read.tensors.get(use.activated)
         shares = watcher.read.activations.get(use.activated)
@@ -122,8 +128,8 @@ def layer_rows(
                 shape=info.shape,
                 fan_in=fans.fan_in,
                 fan_out=fans.fan_out,
-                weight_mean=signal.mean if signal.mean is not None else float("nan"),
-                weight_std=signal.std if signal.std is not None else float("nan"),
+                weight_mean=mean if mean is not None else float("nan"),
+                weight_std=std if std is not None else float("nan"),
                 output=use.output,
                 activation=use.activation,
                 activated=use.activated,

@@ -15,6 +15,7 @@ from fanin.measuring import attention
 from fanin.measuring.activations import activation_name, dead_share, saturated_share
 from fanin.measuring.histogram_bins import histogram
 from fanin.measuring.statistics import (
+    TensorMoments,
     mean_cosine,
     mean_cosine_of_positions,
     moments,
@@ -41,8 +42,13 @@ class ActivationShares:
 
 @dataclass
 class _Readings:
-    """Everything that was read, by tensor id."""
+    """Everything that was read, by tensor id.
 
+    ``weights`` holds the moments of weights that are computed from parameters: weight norm,
+    low-rank sums, casts.
+    """
+
+    weights: dict[int, TensorMoments] = field(default_factory=dict)
     tensors: dict[int, TensorSignal] = field(default_factory=dict)
     activations: dict[int, ActivationShares] = field(default_factory=dict)
     histograms: dict[int, Histogram] = field(default_factory=dict)
@@ -85,6 +91,7 @@ class Watcher:
         self.settle()
         if operation.inputs and all(value in self._weights for value in operation.inputs):
             self._weights.update(operation.outputs)
+            self._read_weights(operation, tensors)
             return
         with torch.no_grad():
             self._read_attention(operation, tensors)
@@ -93,6 +100,17 @@ class Watcher:
                 self._pending.append((value, tensor))
                 if tensor.is_floating_point() and tensor.numel() and not tensor.is_meta:
                     self._read_tensor(operation, value, tensor)
+
+    def _read_weights(self, operation: Operation, tensors: tuple[torch.Tensor, ...]) -> None:
+        if operation.name in _SAME_ELEMENTS:
+            known = self.read.weights.get(operation.inputs[0])
+            if known is not None:
+                self.read.weights[operation.outputs[0]] = known
+            return
+        for value, tensor in zip(operation.outputs, tensors, strict=False):
+            if tensor.is_floating_point() and tensor.numel() and not tensor.is_meta:
+                with torch.no_grad():
+                    self.read.weights[value] = moments(tensor)
 
     def settle(self) -> None:
         """Hook the outputs of the last operation, which autograd has connected by now."""

@@ -23,7 +23,8 @@ nn.init.constant_(model[0].bias, -5.0)
 
 ## Fix
 
-`fanin.initialize(model, inputs)`: zero biases and weights of mean zero. A leaky ReLU cannot die.
+`fanin.initialize(model, inputs, overrides={"*bias": "zeros"})`: weights of mean zero, and zero
+biases (without the override biases that you set yourself are kept). A leaky ReLU cannot die.
 
 ## References
 
@@ -70,8 +71,8 @@ class DeadUnits(Rule):
             "with a ReLU.",
             measured={"dead_share": share, "observations": float(seen), "layers": float(len(bad))},
             expected=f"at most {_WARN:.0%} beyond what the likeness of the samples explains",
-            fix="fanin.initialize(model, inputs) starts biases at 0 and weights with mean 0; a "
-            "leaky ReLU cannot die.",
+            fix='fanin.initialize(model, inputs, overrides={"*bias": "zeros"}), or a leaky ReLU, '
+            "which cannot die.",
         )
 
     def _reported(self, excess: float, layer: LayerSignal) -> bool:

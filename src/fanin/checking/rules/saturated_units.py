@@ -21,8 +21,7 @@ nn.init.normal_(model[0].weight, std=1.0)    # pre-activations of RMS 8
 
 ## Fix
 
-`fanin.initialize(model, inputs)` scales the first layer to the data and the others to the
-activation. Normalise the inputs.
+Normalise the inputs, and scale the weights to the activation: `fanin.initialize(model, inputs)`.
 
 ## References
 
@@ -69,6 +68,6 @@ class SaturatedUnits(Rule):
             f"below 0.05; so it is {affected(bad, len(watched))} of that kind.",
             measured={"saturated_share": share, "layers": float(len(bad))},
             expected=f"at most {_WARN:.0%}",
-            fix="fanin.initialize(model, inputs) scales weights to the activation and the first "
-            "layer to the data; normalise the inputs.",
+            fix="Normalise the inputs, and scale the weights to the activation with "
+            "fanin.initialize(model, inputs).",
         )

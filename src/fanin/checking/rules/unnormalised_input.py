@@ -19,8 +19,7 @@ fanin.check(model, torch.randint(0, 256, (64, 3, 32, 32)).float())
 
 ## Fix
 
-Subtract the training set's mean and divide by its std; or let `fanin.initialize(model, inputs)`
-scale the first layer to the data.
+Subtract the training set's mean and divide by its std.
 
 ## References
 
@@ -67,6 +66,6 @@ class UnnormalisedInput(Rule):
             f"and RMS {signal.rms:.3g}.",
             measured={"mean": mean, "std": std, "rms": signal.rms},
             expected="mean near 0 and RMS near 1",
-            fix="Normalise the data; fanin.initialize(model, inputs) otherwise scales the first "
-            "layer to it.",
+            fix="Subtract the training set's mean and divide by its std before fanin.check and "
+            "training.",
         )

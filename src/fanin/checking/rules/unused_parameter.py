@@ -48,7 +48,8 @@ class UnusedParameter(Rule):
 
     def find(self, case: Case) -> Iterator[Finding]:
         """One note for all of them."""
-        unused = [p.name for p in case.signals.parameters.values() if p.used is False]
+        parameters = case.signals.parameters.values()
+        unused = [p.name for p in parameters if p.used is False and 0 not in p.shape]
         if not unused:
             return
         more = f" and {len(unused) - 5} more" if len(unused) > 5 else ""
