@@ -23,6 +23,7 @@ DISTRIBUTIONS = {
     "truncated_2_sigma": TruncatedNormalDistribution(0.0, 0.02, -0.04, 0.04),
     "truncated_wide": TruncatedNormalDistribution(0.5, 1.0, -2.0, 8.0),
     "truncated_never": TruncatedNormalDistribution(0.0, 0.02, -2.0, 2.0),
+    "truncated_far": TruncatedNormalDistribution(0.0, 0.02, -0.1, 0.2),
     "truncated_one_side": TruncatedNormalDistribution(1.0, 2.0, 0.0, math.inf),
     "truncated_narrow": TruncatedNormalDistribution(0.0, 1.0, 1.0, 1.1),
     "truncated_near_tail": TruncatedNormalDistribution(0.0, 1.0, 2.5, math.inf),

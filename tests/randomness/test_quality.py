@@ -137,10 +137,19 @@ def test_truncated_normal(low, high, dtype):
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize(
     ("mean", "std", "low", "high"),
-    [(0.0, 0.02, -0.04, 0.04), (0.0, 1.0, -1 / 3, 0.7), (5.0, 1.0, 0.1, 0.2), (0.0, 3.0, 0.0, 9.1)],
+    [
+        (0.0, 0.02, -0.04, 0.04),
+        (1.0, 1.0, -6.0, 8.0),
+        (1000.0, 0.01, 999.9, 1000.1),
+        (0.0, 1.0, -1 / 3, 0.7),
+        (5.0, 1.0, 0.1, 0.2),
+        (0.0, 3.0, 0.0, 9.1),
+    ],
 )
 def test_truncated_bounds_are_never_crossed(mean, std, low, high, dtype):
     x = sample(TruncatedNormalDistribution(mean, std, low, high), dtype, n=200_000)
+    if mean == 1000.0 and dtype == torch.bfloat16:
+        assert (x == 1000.0).all()  # the one number of bfloat16 within
     assert low <= x.min() <= x.max() <= high
 
 
