@@ -29,9 +29,9 @@ Keep = Annotated[
 ]
 
 
-def read_overrides(texts: list[str]) -> dict[str, Any] | None:
+def read_overrides(texts: list[str]) -> dict[str | type[Any], Any] | None:
     """``["head.*=zeros"]`` -> ``{"head.*": "zeros"}``."""
-    overrides: dict[str, Any] = {}
+    overrides: dict[str | type[Any], Any] = {}
     for text in texts:
         pattern, separator, scheme = text.partition("=")
         if not separator or not pattern or not scheme:

@@ -82,7 +82,7 @@ def run(arguments: list[str], *, debug: bool = False) -> int:
         return _fail("interrupted.", 130)
     except BrokenPipeError:
         # `fanin schemes | head`: the reader has gone; there is nobody to tell.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         return 0
     except FaninError as error:
         if debug:

@@ -142,7 +142,8 @@ def _graph_for(recipe: Recipe, model: nn.Module, inputs: Any) -> Graph | None:
     if recipe.graph is GraphUse.NEEDED and inputs is None:
         raise PlanError(
             f"recipe {recipe.name!r} reads how each parameter is used: pass inputs to run the "
-            f"model on once, as in fanin.plan(model, inputs, {recipe.name!r})."
+            f"model on once, as in fanin.plan(model, inputs, {recipe.name!r}), or on the command "
+            'line --input "float32[8,64]".'
         )
     if inputs is None or recipe.graph is GraphUse.IGNORED:
         return None
