@@ -70,7 +70,7 @@ def test_an_unmatched_key_names_the_nearest(key):
 def test_values_that_are_no_scheme():
     with pytest.raises(UnknownNameError, match="zeros"):
         plan(overrides={"head": "zeroes"})
-    with pytest.raises(PlanError, match="is a list"):
+    with pytest.raises(PlanError, match="no scheme"):
         plan(overrides={"head": [1]})
     with pytest.raises(PlanError, match=r"blocks\.0\.norm\.weight.*cannot draw"):
         plan(overrides={"blocks.*": "xavier_normal"})

@@ -16,6 +16,7 @@ from fanin.filling.transaction import Transaction
 from fanin.filling.verdicts import Verdict, entries_of
 from fanin.graph.graph import ParameterInfo
 from fanin.graph.inventory import named_tensors
+from fanin.planning.parametrised import parametrised_weights
 from fanin.planning.plan import Plan
 from fanin.planning.planner import AnyRecipe, find_recipe, plan
 from fanin.planning.reading import named_tensors_checked
@@ -157,7 +158,10 @@ def _plan_for_missing(
             f"{missing[0]!r}{more} must be initialised, and recipe {label!r} reads how it is "
             f"used: pass inputs to run the model on, or a recipe such as 'torch'."
         )
-    return plan(model, inputs, recipe, keep=[n for n in fits.loaded if n in parameters])
+    # The magnitude of a weight_norm alone does not keep its direction: it is loaded over it.
+    followers = {n for weight in parametrised_weights(model).values() for n in weight.derived}
+    kept = [n for n in fits.loaded if n in parameters and n not in followers]
+    return plan(model, inputs, recipe, keep=kept)
 
 
 def _retell(

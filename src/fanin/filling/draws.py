@@ -155,6 +155,11 @@ def _check_memory(
     plan: Plan, given: set[str], tensors: Mapping[str, nn.Parameter], reading: ModelReading
 ) -> None:
     """A tensor on the meta device has no value that could be left or kept."""
+    if plan.module_function is not None and any(t.is_meta for t in tensors.values()):
+        raise PlanError(
+            f"{plan.recipe}(module) needs tensors with memory, and the model is on the meta "
+            "device. Call model.to_empty(device='cpu') first, or use a recipe by name."
+        )
     drawn = {id(tensors[name]) for name in given if name in tensors}
     drawn |= {id(tensors[n]) for n, w in reading.derived.items() if w.carrier in given}
     on_meta = [n for n, t in tensors.items() if t.is_meta and id(t) not in drawn]
@@ -165,9 +170,4 @@ def _check_memory(
         raise PlanError(
             f"{name!r}{more} would stay on the meta device, without memory ({why}). Give it a "
             "scheme with overrides, or load it with fanin.adopt."
-        )
-    if plan.module_function is not None and any(t.is_meta for t in tensors.values()):
-        raise PlanError(
-            f"{plan.recipe}(module) needs tensors with memory, and the model is on the meta "
-            "device. Call model.to_empty(device='cpu') first, or use a recipe by name."
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from fanin.errors import FaninError, PlanError
+from fanin.errors import FaninError, PlanError, SchemeError
 from fanin.planning.expectation import expected_std
 from fanin.planning.matching import Names
 from fanin.planning.plan import Action, Assignment
@@ -51,12 +51,10 @@ def override(
 def _scheme_of(key: object, value: object) -> Scheme | None:
     if value is None:
         return None
-    if not isinstance(value, str | Scheme):
-        raise PlanError(
-            f"overrides[{key!r}] is a {type(value).__name__}. "
-            "Give a scheme, the name of one, or None to keep the tensors."
-        )
-    return scheme(value)
+    try:
+        return scheme(value)
+    except SchemeError as error:
+        raise PlanError(f"overrides[{key!r}]: {error}") from error
 
 
 def _matched(key: object, names: Names) -> tuple[list[str], bool]:

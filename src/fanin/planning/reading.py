@@ -70,6 +70,10 @@ def read_model(model: nn.Module, graph: Graph | None = None) -> ModelReading:
         if weight is not None and name in weight.derived:
             derived[name] = weight
             continue
+        if weight is not None:
+            # A parametrised weight belongs to its layer, not to the list that holds its parts.
+            path, local = weight.module, weight.attribute
+            module = model.get_submodule(path)
         obstacle = obstacle_to_drawing(tensor)
         if obstacle:
             undrawable[name] = obstacle
@@ -78,8 +82,8 @@ def read_model(model: nn.Module, graph: Graph | None = None) -> ModelReading:
             shape=info.shape,
             dtype=info.dtype,
             role=_role([name, *aliases.get(name, ())], weight, by_use, by_module, info.shape),
-            module=path if weight is None else weight.module,
-            local_name=local if weight is None else weight.attribute,
+            module=path,
+            local_name=local,
             type_name=type(module).__name__,
             layer_type=_layer_type(module),
             containers=_containers(model, path),
