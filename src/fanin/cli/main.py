@@ -45,9 +45,23 @@ def build_app() -> typer.Typer:
     return app
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from fanin.randomness import kernel_in_use
+
+        print(f"fanin {__version__} (kernel: {kernel_in_use()})")
+        raise typer.Exit
+
+
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and the fill kernel.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and the fill kernel.",
+            is_eager=True,
+            callback=_show_version,
+        ),
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Log what happens; show tracebacks of errors.")
@@ -56,11 +70,6 @@ def _options(
     if debug:
         logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
         logging.getLogger("fanin").setLevel(logging.DEBUG)
-    if version:
-        from fanin.randomness import kernel_in_use
-
-        print(f"fanin {__version__} (kernel: {kernel_in_use()})")
-        raise typer.Exit
 
 
 def main(arguments: list[str] | None = None) -> None:
