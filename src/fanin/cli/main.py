@@ -33,7 +33,6 @@ def build_app() -> typer.Typer:
     app = typer.Typer(
         name="fanin",
         help="Plan, fill, check and compare the initial weights of any PyTorch model.",
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
@@ -74,7 +73,7 @@ def _options(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its status."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     # Accepted before and after the command's name, since nobody retypes a failed command.
     debug = "--debug" in arguments
     arguments = (["--debug"] if debug else []) + [a for a in arguments if a != "--debug"]
