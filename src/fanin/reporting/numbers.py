@@ -43,6 +43,17 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{decimals}f}"
 
 
+def measurement(value: float) -> str:
+    """``number``, but counts as whole numbers: a finding measures shares and counts alike.
+
+    Examples:
+        >>> measurement(64.0), measurement(0.625)
+        ('64', '0.625')
+    """
+    whole = math.isfinite(value) and value == round(value) and abs(value) < 1e6
+    return f"{round(value)}" if whole else number(value)
+
+
 def percent(share: float | None) -> str:
     """A share of 1 as a percentage with one decimal.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from fanin import __version__
 from fanin.checking.findings import Diagnosis, Finding
-from fanin.reporting.numbers import number
+from fanin.reporting.numbers import measurement
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/os/schemas/sarif-schema-2.1.0.json"
 
@@ -57,7 +57,7 @@ def _rule(code: str, name: str | None) -> dict[str, Any]:
 def _result(finding: Finding, codes: list[str], diagnosis: Diagnosis) -> dict[str, Any]:
     parts = [finding.message]
     if finding.measured:
-        seen = ", ".join(f"{name} {number(value)}" for name, value in finding.measured.items())
+        seen = ", ".join(f"{name} {measurement(value)}" for name, value in finding.measured.items())
         parts.append(f"Measured: {seen}.")
     if finding.expected:
         parts.append(f"Expected: {finding.expected}.")

@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
-from fanin.reporting.numbers import count, number, percent
+from fanin.reporting.numbers import count, measurement, number, percent
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -80,6 +80,8 @@ def _environment() -> "Environment":
     def inlined(name: str) -> Markup:
         return Markup(files(__package__).joinpath("templates", name).read_text(encoding="utf-8"))
 
-    environment.filters.update(number=number, percent=percent, count=count, prose=prose)
+    environment.filters.update(
+        number=number, percent=percent, count=count, prose=prose, measurement=measurement
+    )
     environment.globals.update(inlined=inlined, script_json=script_json)
     return environment
