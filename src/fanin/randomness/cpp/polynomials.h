@@ -1,5 +1,5 @@
-// The coefficients of polynomials.py, lowest power first; both files come from
-// benchmarks/fit_polynomials.py, and the tests hold the kernels to the array program's bits.
+// The coefficients of polynomials.py, lowest power first.  The tests hold the kernels to the array
+// program's bits, so that the two files cannot drift apart.
 #pragma once
 
 namespace polynomials {
