@@ -137,9 +137,9 @@ class Axes:
     def blocks(self, shape: Sequence[int]) -> list["Block"]:
         """The independent pieces along ``outputs[0]``, each with its own shape and fans."""
         self.validate(shape)
-        whole = Axes(**{**asdict(self), "block_sizes": ()})
         if not self.block_sizes:
-            return [Block(0, tuple(shape), whole)]
+            return [Block(0, tuple(shape), self)]
+        whole = Axes(**{**asdict(self), "block_sizes": ()})
         pieces, start, axis = [], 0, self.outputs[0]
         for size in self.block_sizes:
             piece = tuple(size if a == axis else n for a, n in enumerate(shape))

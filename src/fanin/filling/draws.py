@@ -10,11 +10,13 @@ from torch import nn
 from fanin.errors import FaninError, PlanError
 from fanin.filling.statistics import Measurement, measure_pieces, piece_length
 from fanin.graph.graph import ParameterInfo
+from fanin.planning.parametrised import ParametrisedWeight, parametrised_weights
 from fanin.planning.plan import Action, Assignment, Plan
 from fanin.planning.planner import check_fits
-from fanin.planning.reading import ModelReading, obstacle_to_drawing, read_model
+from fanin.planning.reading import named_tensors_checked, obstacle_to_drawing
 from fanin.randomness import Address, Region
 
+_Weights = Mapping[str, ParametrisedWeight]
 _WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
 
 
@@ -97,26 +99,26 @@ def draws_of(
     """
     if isinstance(seed, bool) or not isinstance(seed, int):
         raise PlanError(f"seed {seed!r} is not an integer. Give one from 0 to 2**64 - 1.")
-    reading = read_model(model)
-    check_fits(plan, reading)
+    parameters, _ = named_tensors_checked(model)
+    weights = parametrised_weights(model)
+    check_fits(plan, parameters, type(model).__name__)
     tensors = dict(model.named_parameters(remove_duplicate=False))
     draws: dict[str, Draw] = {}
     for name, a in plan.items():
-        _check_tie(name, a, reading.parameters)
+        _check_tie(name, a, parameters)
         if a.action is Action.INITIALISE:
             if a.scheme is None:
                 raise PlanError(f"{name!r}: the plan initialises it, but has no scheme for it.")
             _check_drawable(name, a, tensors[name])
-            address = Address(seed, _address_name(name, reading))
+            address = Address(seed, _address_name(name, weights))
             draws[name] = Draw(a, address, tensors[name].dtype)
-    _check_memory(plan, {*draws, *loaded}, tensors, reading)
+    _check_memory(plan, {*draws, *loaded}, tensors, weights)
     return draws
 
 
-def _address_name(name: str, reading: ModelReading) -> str:
+def _address_name(name: str, weights: _Weights) -> str:
     """The name that a tensor's numbers hang on, the same in wrapped and compiled models."""
-    weight = reading.circumstances.subjects[name].parametrised
-    name = name if weight is None else weight.effective
+    name = weights[name].effective if name in weights else name
     for wrapper in _WRAPPERS:
         name = name.replace(wrapper, "")
     return name
@@ -152,7 +154,7 @@ def _check_drawable(name: str, a: Assignment, tensor: torch.Tensor) -> None:
 
 
 def _check_memory(
-    plan: Plan, given: set[str], tensors: Mapping[str, nn.Parameter], reading: ModelReading
+    plan: Plan, given: set[str], tensors: Mapping[str, nn.Parameter], weights: _Weights
 ) -> None:
     """A tensor on the meta device has no value that could be left or kept."""
     if plan.module_function is not None and any(t.is_meta for t in tensors.values()):
@@ -161,7 +163,7 @@ def _check_memory(
             "device. Call model.to_empty(device='cpu') first, or use a recipe by name."
         )
     drawn = {id(tensors[name]) for name in given if name in tensors}
-    drawn |= {id(tensors[n]) for n, w in reading.derived.items() if w.carrier in given}
+    drawn |= {id(tensors[n]) for n, w in weights.items() if w.carrier in given}
     on_meta = [n for n, t in tensors.items() if t.is_meta and id(t) not in drawn]
     if on_meta:
         name = on_meta[0]

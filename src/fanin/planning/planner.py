@@ -9,7 +9,7 @@ from torch import nn
 
 from fanin.axes import dense_axes
 from fanin.errors import FaninError, PlanError, UnknownNameError, unknown_name
-from fanin.graph.graph import Graph
+from fanin.graph.graph import Graph, ParameterInfo
 from fanin.graph.recording import record
 from fanin.planning.expectation import expected_std
 from fanin.planning.matching import Names
@@ -71,7 +71,7 @@ def plan(
     function: Callable[[nn.Module], object] | None = None
     failed: dict[str, PlanError] = {}
     if isinstance(chosen, Plan):
-        check_fits(chosen, reading)
+        check_fits(chosen, reading.parameters, reading.circumstances.model_type)
         name, advice, function = chosen.recipe, chosen.advice, chosen.module_function
         decided = {n: chosen[n] for n in reading.parameters if n in chosen}
         missing = [n for n in reading.circumstances.subjects if n not in chosen]
@@ -91,7 +91,7 @@ def plan(
         reading = read_model(model, graph)
         result = _call_with_graph(chosen, name, graph, reading)
         if isinstance(result, Plan):
-            check_fits(result, reading)
+            check_fits(result, reading.parameters, reading.circumstances.model_type)
             advice = result.advice
         decided = _from_mapping(result, name, reading)
     else:
@@ -336,14 +336,14 @@ def _explain_followers(made: dict[str, Assignment]) -> dict[str, Assignment]:
     return made
 
 
-def check_fits(given: Plan, reading: ModelReading) -> None:
+def check_fits(given: Plan, parameters: Mapping[str, ParameterInfo], model_type: str) -> None:
     """Raise PlanError unless every parameter of the plan is in the model, with its shape."""
     for name, a in given.items():
-        info = reading.parameters.get(name)
+        info = parameters.get(name)
         if info is None:
             raise PlanError(
-                f"the plan names {name!r}, which {reading.circumstances.model_type} does not have. "
-                f"{unknown_name('parameter', name, reading.parameters, 'print(plan)')}"
+                f"the plan names {name!r}, which {model_type} does not have. "
+                f"{unknown_name('parameter', name, parameters, 'print(plan)')}"
             )
         if a.shape and a.shape != info.shape:
             raise PlanError(

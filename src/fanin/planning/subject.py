@@ -30,6 +30,7 @@ LAYER_WEIGHTS = frozenset(
         Role.RECURRENT_INPUT,
         Role.RECURRENT,
         Role.ROUTER,
+        Role.MODULATION,
         Role.ADAPTER_DOWN,
         Role.ADAPTER_UP,
     }

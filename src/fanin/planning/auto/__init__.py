@@ -34,6 +34,7 @@ _BY_ROLE: Mapping[Role, Decide] = {
     Role.ATTENTION_OUT: attention,
     Role.HEAD: head,
     Role.ROUTER: router,
+    Role.MODULATION: linear,
     Role.EMBEDDING: embedding,
     Role.TIED_HEAD: embedding,
     Role.POSITION_TABLE: embedding,

@@ -2,6 +2,7 @@
 
 from fanin.planning.auto.gain import LINEAR, RELU_LIKE, SATURATING, name_of, squared_gain
 from fanin.planning.auto.intent import deliberate_zero
+from fanin.planning.auto.plain_stack import in_deep_stack
 from fanin.planning.auto.residual import inside_residual
 from fanin.planning.families import last_writer
 from fanin.planning.recipe import Decision, leave
@@ -19,7 +20,7 @@ def linear(subject: Subject, circumstances: Circumstances) -> Decision:
     inside = 0 < subject.role.depth <= last_writer(circumstances)
     if inside and not subject.role.norm_after:
         return inside_residual(subject, circumstances)
-    return by_activation(subject)
+    return in_deep_stack(subject, circumstances) or by_activation(subject)
 
 
 def by_activation(subject: Subject) -> Decision:
