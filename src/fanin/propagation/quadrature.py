@@ -17,8 +17,8 @@ Array = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 HALF_WIDTH = 10.0
 """The grid spans ±10 standard deviations: beyond lies 1.5e-23 of the mass."""
-COUNT = 2049
-"""Nodes of the grid; odd, so that 0 is a node and the grid is its own mirror image."""
+COUNT = 1950
+"""Nodes of the grid, its own mirror image; even, so that a jump at 0 falls between two nodes."""
 DEGREES = 48
 """Hermite coefficients kept for the correlation map; what is left is put on the next degree."""
 

@@ -68,6 +68,19 @@ def activations() -> list[str]:
     return sorted(_ACTIVATIONS)
 
 
+def function_of_activation(
+    name: str, parameters: Mapping[str, float] | None = None
+) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The activation of that name as a function of one tensor.
+
+    Raises:
+        UnknownNameError: no activation of that name.
+    """
+    require_activation(name)
+    function, given = _ACTIVATIONS[name], dict(parameters or {})
+    return lambda x: function(x, **given)
+
+
 def gain(
     nonlinearity: str | Callable[[torch.Tensor], torch.Tensor],
     parameters: Mapping[str, float] | None = None,

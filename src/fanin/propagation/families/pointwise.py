@@ -19,8 +19,10 @@ from fanin.propagation.quadrature import COUNT, NODES, WEIGHTS, Array, pair_mome
 from fanin.propagation.registry import Pass
 from fanin.propagation.state import State, function_of, gaussian
 
-COARSE = 129
+_STEP = 15
+PICKS = slice(_STEP // 2, None, _STEP)
 """Nodes per argument where two independent tensors meet in an elementwise operation."""
+COARSE = len(range(COUNT)[PICKS])
 
 NAMED = {"glu", "prelu", "_prelu_kernel", "rrelu_with_noise"}
 _SIZED = ("zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "empty_like")
@@ -153,15 +155,13 @@ def _tamed(values: Array) -> Array:
 
 def _two_arguments(call: Call, varying: Sequence[int], states: dict[int, State]) -> State | None:
     """An elementwise operation on two tensors that have nothing to do with each other."""
-    step = (COUNT - 1) // (COARSE - 1)
-    picks = slice(0, None, step)
     one, two = (states[t] for t in varying)
-    grid = np.meshgrid(one.values[picks], two.values[picks], indexing="ij")
+    grid = np.meshgrid(one.values[PICKS], two.values[PICKS], indexing="ij")
     values = _evaluate(call, dict(zip(varying, grid, strict=True)), states, (COARSE, COARSE))
     if values is None:
         return None
     values = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
-    w = WEIGHTS[picks] / WEIGHTS[picks].sum()
+    w = WEIGHTS[PICKS] / WEIGHTS[PICKS].sum()
     mean = float(w @ values @ w)
     q = float(w @ values**2 @ w)
     # Effects of either argument alone: how much of a pair's covariance survives when the other
