@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from fanin.errors import FaninError
 from fanin.graph.role import Activation, Role
-from fanin.planning.auto.gain import LINEAR, name_of
+from fanin.planning.auto.gain import LINEAR, SATURATING, name_of
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject, once_per_model
 from fanin.propagation import stability
@@ -21,6 +21,9 @@ from fanin.schemes.scheme import Scheme
 
 MOST_INSTABILITY = 1.0
 """Nats by which the gradient, an error of q or chance may change a signal over the whole stack."""
+
+SECOND_MOMENTS = tuple(10 ** (k / 10 - 1) for k in range(21))
+"""0.1 … 10: where fixed points are looked for; beyond, a unit is linear or saturated."""
 
 LEAST_DIFFERENCE = 0.1
 """What 1 − c may shrink to, from two samples with c = 0 at the inputs."""
@@ -64,8 +67,10 @@ def in_deep_stack(subject: Subject, circumstances: Circumstances) -> Decision | 
         scheme = DeltaOrthogonal(gain=gain) if whole and widens else Orthogonal(gain=gain)
         return Decision(scheme, f"{depth} plain {name} layers: orthogonal", evidence)
     if start.kind == "stable gain":
-        reason = f"{depth} plain {name} layers: the gain that neither grows nor shrinks"
-        return Decision(VarianceScaling(scale=start.gain**2), reason, evidence)
+        # The first layer brings data of second moment 1 to the fixed point; the others stay there.
+        scale = start.q if subject.name == stack.weights[0] else start.gain**2
+        reason = f"{depth} plain {name} layers: the gain of the stablest fixed point"
+        return Decision(VarianceScaling(scale=scale), reason, evidence)
     return None
 
 
@@ -179,6 +184,7 @@ class _Start:
     kind: str
     gain: float
     evidence: tuple[str, ...]
+    q: float = 1.0
 
 
 @lru_cache(maxsize=64)
@@ -192,8 +198,10 @@ def _start(name: str, parameters: tuple[tuple[str, float], ...], depth: int) -> 
     gain = stability.orthogonal_gain(function)
     if gain is not None and stability.is_odd(function):
         return _Start("orthogonal", gain, (f"{name} is odd with slope {1 / gain:g} at 0",))
-    point = stability.stablest(function, depth)
+    points = [stability.at_second_moment(function, q) for q in SECOND_MOMENTS]
+    point = min(points, key=lambda p: p.instability(depth))
     fact = f"stablest fixed point: gain {point.gain:.4g}, q = {point.q:.3g}, χ1 = {point.chi1:.4g}"
-    if point.instability(depth) <= MOST_INSTABILITY:
-        return _Start("stable gain", point.gain, (fact,))
+    # Flat ends make a stack look stable at large q: all its units are then saturated.
+    if point.instability(depth) <= MOST_INSTABILITY and name not in SATURATING:
+        return _Start("stable gain", point.gain, (fact,), point.q)
     return _Start("none", 0.0, (fact,))
