@@ -92,6 +92,18 @@ def test_the_text_is_a_plain_table():
     assert max(len(line) for line in lines[:5]) < 120
 
 
+def test_predictions_stand_beside_what_was_measured():
+    model, x, _ = relu_mlp()
+    diagnosis = check(model, x, predict=True)
+    assert diagnosis.predicted.source == "predicted"
+    assert "rms predicted" in str(diagnosis)
+    for row, told in zip(diagnosis.layers, diagnosis.predicted.layers, strict=True):
+        assert row.weight == told.weight
+        # Eight layers of width 64: log RMS wanders by √(5·8/64)/2 = 0.4 over draws of weights.
+        assert 0.3 < told.output_rms / row.output_rms < 3
+    assert check(model, x).predicted is None
+
+
 def test_long_models_are_folded():
     model = nn.Sequential(*[nn.Linear(4, 4) for _ in range(100)])
     assert "… 60 more" in str(check(model, torch.randn(8, 4)))

@@ -15,6 +15,7 @@ from fanin.measuring.losses import Loss
 from fanin.measuring.measure import measured, weight_signals
 from fanin.measuring.simulation import simulate
 from fanin.planning.plan import Plan
+from fanin.propagation import predict as predict_signals
 
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
@@ -29,6 +30,7 @@ def check(
     select: Sequence[str] | str | None = None,
     ignore: Sequence[str] | str | None = None,
     histograms: bool = False,
+    predict: bool = False,
 ) -> Diagnosis:
     """Say what is wrong with a model's start, and how to mend it.
 
@@ -47,6 +49,8 @@ def check(
         select: only these rules: codes, names, or beginnings of codes (``"FAN1"``).
         ignore: not these rules.
         histograms: keep histograms of weights, outputs and gradients, for reports.
+        predict: also predict every layer's signals from the graph (``fanin.predict``), to be
+            shown beside what was measured.
 
     Raises:
         UnknownNameError: a rule that does not exist.
@@ -73,7 +77,11 @@ def check(
     findings.sort(key=lambda finding: (_ORDER[finding.severity], finding.rule))
     findings = _each_once(findings)
     return Diagnosis(
-        type(model).__name__, tuple(findings), case.signals, tuple(rule.code for rule in able)
+        type(model).__name__,
+        tuple(findings),
+        case.signals,
+        tuple(rule.code for rule in able),
+        predict_signals(model, inputs) if predict and inputs is not None else None,
     )
 
 

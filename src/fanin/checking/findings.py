@@ -43,12 +43,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """The findings, worst first, and what they were read from."""
+    """The findings, worst first, and what they were read from.
+
+    ``predicted`` holds what the graph alone says of the same layers, when it was asked for.
+    """
 
     model_type: str
     findings: tuple[Finding, ...]
     signals: Signals
     rules_run: tuple[str, ...] = ()
+    predicted: Signals | None = None
 
     @property
     def layers(self) -> tuple[LayerSignal, ...]:

@@ -7,13 +7,14 @@ from fanin.signals import LayerSignal
 
 _MOST_ROWS = 40
 _HEADINGS = ("weight", "shape", "fan in", "std", "then", "rms", "grad rms", "dead", "saturated")
+_PREDICTED = ("rms predicted", "grad rms predicted")
 
 
 def diagnosis_text(diagnosis: Diagnosis) -> str:
     """The table of layers (the middle of long models left out), the findings, the verdict."""
     parts = []
     if diagnosis.layers:
-        parts.append(_table([_HEADINGS, *_rows(diagnosis.layers)]))
+        parts.append(_table(_rows(diagnosis)))
     loss = diagnosis.signals.loss
     if loss is not None:
         parts.append(f"loss {loss:.4g} ({diagnosis.signals.loss_name})")
@@ -42,13 +43,32 @@ def _finding_text(diagnosis: Diagnosis, index: int) -> str:
     return "\n".join(lines)
 
 
-def _rows(layers: Sequence[LayerSignal]) -> list[tuple[str, ...]]:
-    if len(layers) <= _MOST_ROWS:
-        return [_row(layer) for layer in layers]
-    half = _MOST_ROWS // 2
-    hidden = len(layers) - 2 * half
-    middle = (f"… {hidden} more", *[""] * (len(_HEADINGS) - 1))
-    return [*map(_row, layers[:half]), middle, *map(_row, layers[-half:])]
+def _rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
+    layers, predicted = diagnosis.layers, _predictions(diagnosis)
+    headings: tuple[str, ...] = _HEADINGS
+    if diagnosis.predicted is not None:
+        headings = (*_HEADINGS, *_PREDICTED)
+    rows = [_row(layer) + predicted.get(layer.weight, ()) for layer in layers]
+    if len(rows) > _MOST_ROWS:
+        half = _MOST_ROWS // 2
+        hidden = f"… {len(rows) - 2 * half} more"
+        rows = [*rows[:half], (hidden,), *rows[-half:]]
+    return [row + ("",) * (len(headings) - len(row)) for row in [headings, *rows]]
+
+
+def _predictions(diagnosis: Diagnosis) -> dict[str, tuple[str, ...]]:
+    """Weight -> predicted RMS, and gradient RMS where it is that of the same loss."""
+    if diagnosis.predicted is None:
+        return {}
+    # A prediction knows no target: its gradients are those of a direction on the output.
+    same_loss = diagnosis.signals.loss_name == "cotangent"
+    return {
+        row.weight: (
+            _number(row.output_rms),
+            _number(row.gradient_rms if same_loss else None),
+        )
+        for row in diagnosis.predicted.layers
+    }
 
 
 def _row(layer: LayerSignal) -> tuple[str, ...]:
