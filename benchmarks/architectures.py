@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one line of settings an architecture reads better than ten
 """Small models of many architectures, built from configurations: nothing is downloaded.
 
 Each entry is a name and a function that returns ``(model, inputs)``.  The libraries are optional;
@@ -54,7 +55,9 @@ def _config(library: Any, name: str, settings: dict[str, Any]) -> Any:
     small = {
         key: value
         for key, value in _SMALL.items()
-        if key in own and key not in mapped and not isinstance(vars(plain)[key], list | tuple | dict)
+        if key in own
+        and key not in mapped
+        and not isinstance(vars(plain)[key], list | tuple | dict)
     }
     small = {k: v for k, v in small.items() if k in names and k not in settings}
     return kind(**{**small, **settings})

@@ -1,10 +1,11 @@
+# ruff: noqa: E501 - one line of settings an architecture reads better than ten
 """Small models of torch itself, torch_geometric, diffusers and monai; see ``architectures``."""
 
 import importlib
 from typing import Any
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from architectures import Built, architecture, ids, image
 from torch import nn
 from torch.nn.utils import parametrizations
@@ -12,12 +13,25 @@ from torch.nn.utils import parametrizations
 
 @architecture("torch/mlp")
 def _mlp() -> Built:
-    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.GELU(), nn.Linear(16, 3)), torch.randn(4, 8)
+    return nn.Sequential(
+        nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 16), nn.GELU(), nn.Linear(16, 3)
+    ), torch.randn(4, 8)
 
 
 @architecture("torch/lenet")
 def _lenet() -> Built:
-    net = nn.Sequential(nn.Conv2d(1, 6, 5, padding=2), nn.Tanh(), nn.AvgPool2d(2), nn.Conv2d(6, 16, 5), nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(400, 120), nn.Tanh(), nn.Linear(120, 10))
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.Tanh(),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(400, 120),
+        nn.Tanh(),
+        nn.Linear(120, 10),
+    )
     return net, image(28, 1)
 
 
@@ -26,21 +40,44 @@ def _vgg() -> Built:
     layers: list[nn.Module] = []
     width = 3
     for out in (8, 16, 32):
-        layers += [nn.Conv2d(width, out, 3, padding=1), nn.BatchNorm2d(out), nn.ReLU(), nn.MaxPool2d(2)]
+        layers += [
+            nn.Conv2d(width, out, 3, padding=1),
+            nn.BatchNorm2d(out),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+        ]
         width = out
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Dropout(), nn.Linear(64, 10)), image()
+    return nn.Sequential(
+        *layers, nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Dropout(), nn.Linear(64, 10)
+    ), image()
 
 
 @architecture("torch/dcgan-generator")
 def _dcgan() -> Built:
-    net = nn.Sequential(nn.ConvTranspose2d(16, 32, 4, 1, 0, bias=False), nn.BatchNorm2d(32), nn.ReLU(True), nn.ConvTranspose2d(32, 16, 4, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(True), nn.ConvTranspose2d(16, 3, 4, 2, 1, bias=False), nn.Tanh())
+    net = nn.Sequential(
+        nn.ConvTranspose2d(16, 32, 4, 1, 0, bias=False),
+        nn.BatchNorm2d(32),
+        nn.ReLU(True),
+        nn.ConvTranspose2d(32, 16, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(True),
+        nn.ConvTranspose2d(16, 3, 4, 2, 1, bias=False),
+        nn.Tanh(),
+    )
     return net, torch.randn(2, 16, 1, 1)
 
 
 @architecture("torch/spectral-discriminator")
 def _discriminator() -> Built:
     norm = parametrizations.spectral_norm
-    net = nn.Sequential(norm(nn.Conv2d(3, 8, 4, 2, 1)), nn.LeakyReLU(0.2), norm(nn.Conv2d(8, 16, 4, 2, 1)), nn.LeakyReLU(0.2), nn.Flatten(), norm(nn.Linear(1024, 1)))
+    net = nn.Sequential(
+        norm(nn.Conv2d(3, 8, 4, 2, 1)),
+        nn.LeakyReLU(0.2),
+        norm(nn.Conv2d(8, 16, 4, 2, 1)),
+        nn.LeakyReLU(0.2),
+        nn.Flatten(),
+        norm(nn.Linear(1024, 1)),
+    )
     return net, image()
 
 
@@ -49,14 +86,18 @@ def _wavenet() -> Built:
     class Block(nn.Module):
         def __init__(self, dilation: int) -> None:
             super().__init__()
-            self.conv = parametrizations.weight_norm(nn.Conv1d(8, 16, 3, padding=dilation, dilation=dilation))
+            self.conv = parametrizations.weight_norm(
+                nn.Conv1d(8, 16, 3, padding=dilation, dilation=dilation)
+            )
             self.out = parametrizations.weight_norm(nn.Conv1d(8, 8, 1))
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             a, b = self.conv(x).chunk(2, 1)
             return x + self.out(torch.tanh(a) * torch.sigmoid(b))
 
-    return nn.Sequential(nn.Conv1d(1, 8, 1), Block(1), Block(2), Block(4), nn.Conv1d(8, 1, 1)), torch.randn(2, 1, 32)
+    return nn.Sequential(
+        nn.Conv1d(1, 8, 1), Block(1), Block(2), Block(4), nn.Conv1d(8, 1, 1)
+    ), torch.randn(2, 1, 32)
 
 
 for _kind in ("LSTM", "GRU", "RNN"):
@@ -104,8 +145,12 @@ def _transformer() -> Built:
 
 @architecture("torch/transformer-encoder-frozen-eval")
 def _encoder() -> Built:
-    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, activation="gelu", norm_first=True)
-    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval().requires_grad_(False), torch.randn(2, 5, 16)
+    layer = nn.TransformerEncoderLayer(
+        16, 4, 32, batch_first=True, activation="gelu", norm_first=True
+    )
+    return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval().requires_grad_(
+        False
+    ), torch.randn(2, 5, 16)
 
 
 @architecture("torch/siren")
@@ -114,7 +159,9 @@ def _siren() -> Built:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.sin(30 * x)
 
-    return nn.Sequential(nn.Linear(2, 32), Sine(), nn.Linear(32, 32), Sine(), nn.Linear(32, 1)), torch.randn(9, 2)
+    return nn.Sequential(
+        nn.Linear(2, 32), Sine(), nn.Linear(32, 32), Sine(), nn.Linear(32, 1)
+    ), torch.randn(9, 2)
 
 
 @architecture("torch/densenet")
@@ -122,12 +169,23 @@ def _densenet() -> Built:
     class Dense(nn.Module):
         def __init__(self, width: int) -> None:
             super().__init__()
-            self.norm, self.conv = nn.BatchNorm2d(width), nn.Conv2d(width, 4, 3, padding=1, bias=False)
+            self.norm, self.conv = (
+                nn.BatchNorm2d(width),
+                nn.Conv2d(width, 4, 3, padding=1, bias=False),
+            )
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return torch.cat([x, self.conv(F.relu(self.norm(x)))], 1)
 
-    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Dense(8), Dense(12), Dense(16), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(20, 5)), image(8)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        Dense(8),
+        Dense(12),
+        Dense(16),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(20, 5),
+    ), image(8)
 
 
 @architecture("torch/unet")
@@ -135,8 +193,16 @@ def _unet() -> Built:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.a, self.b, self.c = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 16, 3, 2, 1), nn.Conv2d(16, 16, 3, padding=1)
-            self.up, self.d, self.e = nn.ConvTranspose2d(16, 8, 2, 2), nn.Conv2d(16, 8, 3, padding=1), nn.Conv2d(8, 1, 1)
+            self.a, self.b, self.c = (
+                nn.Conv2d(3, 8, 3, padding=1),
+                nn.Conv2d(8, 16, 3, 2, 1),
+                nn.Conv2d(16, 16, 3, padding=1),
+            )
+            self.up, self.d, self.e = (
+                nn.ConvTranspose2d(16, 8, 2, 2),
+                nn.Conv2d(16, 8, 3, padding=1),
+                nn.Conv2d(8, 1, 1),
+            )
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             first = F.relu(self.a(x))
@@ -152,7 +218,11 @@ def _squeeze() -> Built:
         def __init__(self) -> None:
             super().__init__()
             self.conv, self.norm = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16)
-            self.down, self.up, self.head = nn.Conv2d(16, 4, 1), nn.Conv2d(4, 16, 1), nn.Linear(16, 3)
+            self.down, self.up, self.head = (
+                nn.Conv2d(16, 4, 1),
+                nn.Conv2d(4, 16, 1),
+                nn.Linear(16, 3),
+            )
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             x = F.silu(self.norm(self.conv(x)))
@@ -168,7 +238,10 @@ def _experts() -> Built:
         def __init__(self) -> None:
             super().__init__()
             self.router = nn.Linear(8, 4)
-            self.w1, self.w2 = nn.Parameter(torch.randn(4, 8, 16)), nn.Parameter(torch.randn(4, 16, 8))
+            self.w1, self.w2 = (
+                nn.Parameter(torch.randn(4, 8, 16)),
+                nn.Parameter(torch.randn(4, 16, 8)),
+            )
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             weight, chosen = self.router(x).softmax(-1).topk(2)
@@ -185,12 +258,17 @@ def _lora() -> Built:
         def __init__(self, base: nn.Linear) -> None:
             super().__init__()
             self.base = base.requires_grad_(False)
-            self.a, self.b = nn.Linear(base.in_features, 2, bias=False), nn.Linear(2, base.out_features, bias=False)
+            self.a, self.b = (
+                nn.Linear(base.in_features, 2, bias=False),
+                nn.Linear(2, base.out_features, bias=False),
+            )
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.base(x) + 0.5 * self.b(self.a(F.dropout(x, 0.1, self.training)))
 
-    return nn.Sequential(Lora(nn.Linear(8, 16)), nn.ReLU(), Lora(nn.Linear(16, 4))), torch.randn(3, 8)
+    return nn.Sequential(Lora(nn.Linear(8, 16)), nn.ReLU(), Lora(nn.Linear(16, 4))), torch.randn(
+        3, 8
+    )
 
 
 @architecture("torch/rezero")
@@ -211,7 +289,10 @@ def _dit() -> Built:
     class Block(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.norm, self.attention = nn.LayerNorm(16, elementwise_affine=False), nn.MultiheadAttention(16, 4, batch_first=True)
+            self.norm, self.attention = (
+                nn.LayerNorm(16, elementwise_affine=False),
+                nn.MultiheadAttention(16, 4, batch_first=True),
+            )
             self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(16, 96))
             self.mlp = nn.Sequential(nn.Linear(16, 32), nn.GELU("tanh"), nn.Linear(32, 16))
 
@@ -247,7 +328,9 @@ def _bilinear() -> Built:
 
 @architecture("torch/embedding-bag")
 def _bag() -> Built:
-    return nn.Sequential(nn.EmbeddingBag(50, 8, mode="mean"), nn.Linear(8, 3)), torch.arange(10).reshape(2, 5)
+    return nn.Sequential(nn.EmbeddingBag(50, 8, mode="mean"), nn.Linear(8, 3)), torch.arange(
+        10
+    ).reshape(2, 5)
 
 
 def _graph() -> tuple[torch.Tensor, torch.Tensor]:
@@ -261,7 +344,9 @@ for _name, _settings in {
     @architecture(f"torch_geometric/{_name}")
     def _geometric(name: str = _name, settings: dict[str, Any] = _settings) -> Built:
         library = importlib.import_module("torch_geometric.nn")
-        return getattr(library, name)(8, 16, num_layers=2, out_channels=4, **settings).eval(), _graph()
+        return getattr(library, name)(
+            8, 16, num_layers=2, out_channels=4, **settings
+        ).eval(), _graph()
 
 
 for _name, _arguments in {
@@ -278,7 +363,12 @@ for _name, _arguments in {
 def _schnet() -> Built:
     library = importlib.import_module("torch_geometric.nn")
     net = library.SchNet(hidden_channels=16, num_filters=16, num_interactions=2, num_gaussians=8)
-    index = torch.tensor([[a for a in range(5) for b in range(5) if a != b], [b for a in range(5) for b in range(5) if a != b]])
+    index = torch.tensor(
+        [
+            [a for a in range(5) for b in range(5) if a != b],
+            [b for a in range(5) for b in range(5) if a != b],
+        ]
+    )
 
     class Graphed(nn.Module):
         def forward(self, source: torch.Tensor, batch: torch.Tensor) -> Any:
@@ -291,56 +381,149 @@ def _schnet() -> Built:
 @architecture("diffusers/UNet2DModel")
 def _unet2d() -> Built:
     library = importlib.import_module("diffusers")
-    net = library.UNet2DModel(sample_size=16, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, attention_head_dim=4, down_block_types=("DownBlock2D", "AttnDownBlock2D"), up_block_types=("AttnUpBlock2D", "UpBlock2D"))
+    net = library.UNet2DModel(
+        sample_size=16,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=4,
+        down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+    )
     return net.eval(), (image(16), torch.tensor([3, 5]))
 
 
 @architecture("diffusers/UNet2DConditionModel")
 def _unet_condition() -> Built:
     library = importlib.import_module("diffusers")
-    net = library.UNet2DConditionModel(sample_size=16, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4, attention_head_dim=4, cross_attention_dim=12, down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"))
-    return net.eval(), {"sample": image(16, 4), "timestep": torch.tensor([3, 5]), "encoder_hidden_states": torch.randn(2, 4, 12)}
+    net = library.UNet2DConditionModel(
+        sample_size=16,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        attention_head_dim=4,
+        cross_attention_dim=12,
+        down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+    )
+    return net.eval(), {
+        "sample": image(16, 4),
+        "timestep": torch.tensor([3, 5]),
+        "encoder_hidden_states": torch.randn(2, 4, 12),
+    }
 
 
 @architecture("diffusers/DiTTransformer2DModel")
 def _dit_transformer() -> Built:
     library = importlib.import_module("diffusers")
-    net = library.DiTTransformer2DModel(num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2, sample_size=8, patch_size=2, norm_num_groups=4, num_embeds_ada_norm=10)
-    return net.eval(), {"hidden_states": image(8, 4), "timestep": torch.tensor([1, 2]), "class_labels": torch.tensor([0, 1])}
+    net = library.DiTTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        sample_size=8,
+        patch_size=2,
+        norm_num_groups=4,
+        num_embeds_ada_norm=10,
+    )
+    return net.eval(), {
+        "hidden_states": image(8, 4),
+        "timestep": torch.tensor([1, 2]),
+        "class_labels": torch.tensor([0, 1]),
+    }
 
 
 @architecture("diffusers/AutoencoderKL")
 def _autoencoder() -> Built:
     library = importlib.import_module("diffusers")
-    net = library.AutoencoderKL(block_out_channels=(8, 16), down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4)
+    net = library.AutoencoderKL(
+        block_out_channels=(8, 16),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        norm_num_groups=4,
+    )
     return net.eval(), image(16)
 
 
 @architecture("diffusers/VQModel")
 def _vq() -> Built:
     library = importlib.import_module("diffusers")
-    return library.VQModel(block_out_channels=(8,), norm_num_groups=4, num_vq_embeddings=16).eval(), image(16)
+    return library.VQModel(
+        block_out_channels=(8,), norm_num_groups=4, num_vq_embeddings=16
+    ).eval(), image(16)
 
 
 @architecture("diffusers/SD3Transformer2DModel")
 def _sd3() -> Built:
     library = importlib.import_module("diffusers")
-    net = library.SD3Transformer2DModel(sample_size=8, patch_size=2, in_channels=4, num_layers=2, attention_head_dim=8, num_attention_heads=2, joint_attention_dim=12, caption_projection_dim=16, pooled_projection_dim=10, out_channels=4, pos_embed_max_size=16)
-    return net.eval(), {"hidden_states": image(8, 4), "encoder_hidden_states": torch.randn(2, 3, 12), "pooled_projections": torch.randn(2, 10), "timestep": torch.tensor([1.0, 2.0])}
+    net = library.SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=4,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        caption_projection_dim=16,
+        pooled_projection_dim=10,
+        out_channels=4,
+        pos_embed_max_size=16,
+    )
+    return net.eval(), {
+        "hidden_states": image(8, 4),
+        "encoder_hidden_states": torch.randn(2, 3, 12),
+        "pooled_projections": torch.randn(2, 10),
+        "timestep": torch.tensor([1.0, 2.0]),
+    }
 
 
 @architecture("diffusers/FluxTransformer2DModel")
 def _flux() -> Built:
     library = importlib.import_module("diffusers")
-    net = library.FluxTransformer2DModel(patch_size=1, in_channels=4, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2, joint_attention_dim=12, pooled_projection_dim=10, axes_dims_rope=(4, 4, 8))
-    return net.eval(), {"hidden_states": torch.randn(1, 4, 4), "encoder_hidden_states": torch.randn(1, 3, 12), "pooled_projections": torch.randn(1, 10), "timestep": torch.tensor([1.0]), "img_ids": torch.zeros(4, 3), "txt_ids": torch.zeros(3, 3), "guidance": None}
+    net = library.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=4,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=12,
+        pooled_projection_dim=10,
+        axes_dims_rope=(4, 4, 8),
+    )
+    return net.eval(), {
+        "hidden_states": torch.randn(1, 4, 4),
+        "encoder_hidden_states": torch.randn(1, 3, 12),
+        "pooled_projections": torch.randn(1, 10),
+        "timestep": torch.tensor([1.0]),
+        "img_ids": torch.zeros(4, 3),
+        "txt_ids": torch.zeros(3, 3),
+        "guidance": None,
+    }
 
 
 @architecture("diffusers/PixArtTransformer2DModel")
 def _pixart() -> Built:
     library = importlib.import_module("diffusers")
-    net = library.PixArtTransformer2DModel(num_attention_heads=2, attention_head_dim=8, in_channels=4, out_channels=8, num_layers=2, cross_attention_dim=16, sample_size=8, patch_size=2, caption_channels=12, use_additional_conditions=False)
-    return net.eval(), {"hidden_states": image(8, 4), "encoder_hidden_states": torch.randn(2, 3, 12), "timestep": torch.tensor([1, 2]), "added_cond_kwargs": {"resolution": None, "aspect_ratio": None}}
+    net = library.PixArtTransformer2DModel(
+        num_attention_heads=2,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=8,
+        num_layers=2,
+        cross_attention_dim=16,
+        sample_size=8,
+        patch_size=2,
+        caption_channels=12,
+        use_additional_conditions=False,
+    )
+    return net.eval(), {
+        "hidden_states": image(8, 4),
+        "encoder_hidden_states": torch.randn(2, 3, 12),
+        "timestep": torch.tensor([1, 2]),
+        "added_cond_kwargs": {"resolution": None, "aspect_ratio": None},
+    }
 
 
 _MONAI: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
@@ -360,6 +543,8 @@ _MONAI: dict[str, tuple[dict[str, Any], tuple[int, ...]]] = {
 for _name, (_settings, _shape) in _MONAI.items():
 
     @architecture(f"monai/{_name}")
-    def _monai(name: str = _name, settings: dict[str, Any] = _settings, shape: tuple[int, ...] = _shape) -> Built:
+    def _monai(
+        name: str = _name, settings: dict[str, Any] = _settings, shape: tuple[int, ...] = _shape
+    ) -> Built:
         library = importlib.import_module("monai.networks.nets")
         return getattr(library, name)(**settings).eval(), torch.randn(shape)

@@ -1,7 +1,7 @@
 """fan_in and fan_out against brute force: which inputs reach an output, by autograd."""
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import nn

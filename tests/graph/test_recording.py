@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -320,7 +320,7 @@ def test_errors_name_the_module_that_raised():
 def test_lazy_parameters_and_non_modules_are_refused():
     with pytest.raises(RecordError, match="lazy"):
         record(nn.LazyLinear(3), torch.randn(2, 3))
-    with pytest.raises(RecordError, match="not a torch.nn.Module"):
+    with pytest.raises(RecordError, match=r"not a torch\.nn\.Module"):
         record(torch.relu, torch.randn(2, 3))
 
 

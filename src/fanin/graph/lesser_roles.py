@@ -5,6 +5,7 @@ from math import prod
 from fanin.axes import Axes
 from fanin.graph.evidence import Facts, at
 from fanin.graph.flow import TRANSPARENT, Step
+from fanin.graph.following import follow
 from fanin.graph.graph import TensorKind
 from fanin.graph.patterns.channels import labels_at
 from fanin.graph.role import ParameterRole, Role
@@ -46,7 +47,7 @@ def read_lesser(facts: Facts, name: str, uses: list[Use]) -> ParameterRole:
     shape = facts.graph.parameters[name].shape
     if axes is None or (role is Role.POSITION_TABLE and use.part is not Part.TABLE):
         axes = _rows(shape)
-    following = facts.flow.after(use.result)
+    following = follow(facts.flow, use.result)
     signal = role in (Role.BIAS, Role.RECURRENT_BIAS, Role.NORM_SCALE, Role.NORM_BIAS)
     return ParameterRole(
         parameter=name,

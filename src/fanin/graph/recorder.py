@@ -1,6 +1,6 @@
 """Watch every ATen operation of one call of a model, below autograd."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from fanin.graph.arguments import contains, is_composite, plain, tensors_in, written_arguments
 from fanin.graph.calling import call, leaves
 from fanin.graph.graph import (
     Graph,
@@ -149,18 +150,18 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
-        if torch.is_inference_mode_enabled() or _is_composite(func):
+        if torch.is_inference_mode_enabled() or is_composite(func):
             # Without autograd above, composite operations such as ``linear`` arrive whole.
             with _Reentered(self):
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
         name = func._schema.name.split("::")[-1]
-        read = _tensors_in((args, kwargs))
+        read = tensors_in((args, kwargs))
         refs = {id(tensor): self._read(tensor) for tensor in read}
-        written = _written_arguments(func, args, kwargs)
+        written = written_arguments(func, args, kwargs)
         result = func(*args, **kwargs)
-        made = _tensors_in(result)
+        made = tensors_in(result)
         if name in _DETACH and len(made) == 1 and made[0] is not read[0]:
             # Autograd itself detaches what it saves for backward; only a detached tensor that is
             # read again belongs to the model.
@@ -170,13 +171,13 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         inputs = tuple(refs[id(tensor)] for tensor in read)
         written_ids = {id(tensor) for tensor in written}
         outputs: list[int] = []
-        for tensor in [*made, *(t for t in written if not _contains(made, t))]:
+        for tensor in [*made, *(t for t in written if not contains(made, t))]:
             outputs.append(self._new_output(tensor, inputs, id(tensor) in written_ids))
         self._append(
             name,
             func._overloadname,
-            tuple(_plain(value, refs) for value in args),
-            {key: _plain(value, refs) for key, value in kwargs.items()},
+            tuple(plain(value, refs) for value in args),
+            {key: plain(value, refs) for key, value in kwargs.items()},
             inputs,
             outputs,
             tuple(made),
@@ -286,57 +287,3 @@ class _Reentered:
 
     def __exit__(self, *error: Any) -> None:
         TorchDispatchMode.__exit__(self._recorder, *error)  # type: ignore[no-untyped-call]
-
-
-def _is_composite(func: Any) -> bool:
-    return bool(
-        torch._C._dispatch_has_kernel_for_dispatch_key(
-            func.name(), torch._C.DispatchKey.CompositeImplicitAutograd
-        )
-    )
-
-
-def _tensors_in(value: Any) -> list[torch.Tensor]:
-    """The tensors among an operation's arguments or results, each once, in order."""
-    found: dict[int, torch.Tensor] = {}
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, torch.Tensor):
-            found.setdefault(id(item), item)
-        elif isinstance(item, list | tuple):
-            stack.extend(reversed(item))
-        elif isinstance(item, dict):
-            stack.extend(reversed(list(item.values())))
-    return list(found.values())
-
-
-def _written_arguments(
-    func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> list[torch.Tensor]:
-    """The tensors that the operation's schema says are written in place."""
-    written: list[torch.Tensor] = []
-    for position, argument in enumerate(func._schema.arguments):
-        alias = argument.alias_info
-        if alias is None or not alias.is_write:
-            continue
-        value = args[position] if position < len(args) else kwargs.get(argument.name)
-        written.extend(_tensors_in(value))
-    return written
-
-
-def _contains(tensors: Iterable[torch.Tensor], tensor: torch.Tensor) -> bool:
-    return any(tensor is other for other in tensors)
-
-
-def _plain(value: Any, refs: Mapping[int, int]) -> Any:
-    """An argument free of tensors: ``Ref`` for tensors, text for dtypes and devices."""
-    if isinstance(value, torch.Tensor):
-        return Ref(refs[id(value)])
-    if isinstance(value, list | tuple):
-        return tuple(_plain(item, refs) for item in value)
-    if isinstance(value, dict):
-        return {key: _plain(item, refs) for key, item in value.items()}
-    if isinstance(value, bool | int | float | complex | str | None):
-        return value
-    return str(value)

@@ -5,10 +5,12 @@ from math import prod
 
 from fanin.axes import Axes
 from fanin.graph.evidence import Facts, at
+from fanin.graph.following import before, follow
 from fanin.graph.patterns.channels import Runs, count, partition
 from fanin.graph.patterns.ending import chooses, ends_in_output
 from fanin.graph.patterns.gates import gate_names
 from fanin.graph.role import ParameterRole, Role
+from fanin.graph.stacking import replace_axes, stacked
 from fanin.graph.use import Part, Use
 
 _NEVER_WRITERS = (Role.ROUTER, Role.MODULATION, Role.RECURRENT, Role.RECURRENT_INPUT)
@@ -22,9 +24,9 @@ def read_weight(facts: Facts, name: str, uses: list[Use]) -> ParameterRole:
     weights = [use for use in uses if use.part is Part.WEIGHT]
     use = next((u for u in weights if u.axes is not None), weights[0])
     shape = facts.graph.parameters[name].shape
-    axes = _stacked(weights, shape, use.axes)
+    axes = stacked(facts, weights, shape, use.axes)
     role, axes, blocks, why = _role(facts, name, uses, use, axes)
-    following = facts.flow.after(use.result)
+    following = follow(facts.flow, use.result)
     evidence = [_summing(use, axes, shape), why]
     if following.activation is not None and following.activation.name != "linear":
         evidence.append(f"{following.activation.name}: {following.why} follows")
@@ -42,7 +44,7 @@ def read_weight(facts: Facts, name: str, uses: list[Use]) -> ParameterRole:
         role=role,
         axes=axes,
         activation=following.activation,
-        before=facts.flow.before(use.source),
+        before=before(facts.flow, use.source),
         norm_after=following.norm,
         depth=facts.depths.get(use.result, 0),
         residual_branches=writer.branches if writer is not None else 0,
@@ -57,22 +59,6 @@ def _kind(facts: Facts, name: str, use: Use) -> str:
     recurrence = facts.recurrence
     known = recurrence.recurrent.get(name) or recurrence.inputs.get(name)
     return known[0] if known is not None else use.family
-
-
-def _stacked(uses: list[Use], shape: tuple[int, ...], axes: Axes | None) -> Axes | None:
-    """Axes with blocks where the uses read one parameter slice by slice."""
-    if axes is None or axes.block_sizes or not axes.outputs:
-        return axes
-    axis = axes.outputs[0]
-    runs = {u.labels.indices(axis)[0] for u in uses if u.labels.dims and u.labels.starts}
-    starts = sorted(run for run in runs if run[1] < shape[axis])
-    sizes, _ = partition([("", [run]) for run in starts], shape[axis])
-    return replace_axes(axes, sizes) if sizes else axes
-
-
-def replace_axes(axes: Axes, block_sizes: tuple[int, ...]) -> Axes:
-    """The same axes with blocks."""
-    return Axes(**{**axes.__dict__, "block_sizes": block_sizes})
 
 
 def _role(facts: Facts, name: str, uses: list[Use], use: Use, axes: Axes | None) -> _Found:

@@ -1,0 +1,107 @@
+"""The activation that a weight's result meets next, and the one that its input has come from."""
+
+from collections.abc import Iterable
+from heapq import heappop, heappush
+
+from fanin.graph.activations import LINEAR, named
+from fanin.graph.flow import Flow, Step
+from fanin.graph.graph import Operation
+from fanin.graph.role import Activation
+from fanin.graph.vocabulary import COMPARISONS, word
+
+
+class Following:
+    """What a signal meets on its way: see ``follow``."""
+
+    def __init__(
+        self, activation: Activation | None, norm: bool, why: str, meets: Operation | None
+    ) -> None:
+        self.activation = activation
+        self.norm = norm
+        self.why = why
+        self.meets = meets
+
+
+def follow(flow: Flow, tensor: int) -> Following:
+    """The activation and the norm that a signal meets before the next weight."""
+    queue: list[tuple[int, int]] = []
+    seen: set[int] = set()
+    norm = joined = False
+
+    def push(values: Iterable[int]) -> None:
+        for value in values:
+            for consumer in flow.graph.consumers.get(value, ()):
+                if consumer.index not in seen:
+                    seen.add(consumer.index)
+                    heappush(queue, (consumer.index, value))
+
+    push([tensor])
+    while queue:
+        index, _ = heappop(queue)
+        operation = flow.graph.operations[index]
+        step = flow.step(operation)
+        out = operation.outputs[:1]
+        if step in (Step.NONE, Step.SUMMARY) or any(flow.in_norm(t) for t in out):
+            continue
+        if word(operation) in COMPARISONS and _leaves_region(flow, operation.outputs[0]):
+            continue  # a mask: it steers, but carries no values on
+        if step is Step.SOFTMAX:
+            return Following(Activation("softmax"), norm, _at(operation), operation)
+        if step in (Step.WEIGHT, Step.ATTENTION, Step.CONTRACT, Step.MULTIPLY):
+            return Following(LINEAR, norm, _at(operation), operation)
+        if step is Step.OTHER:
+            return Following(None, norm, _at(operation), operation)
+        if out and out[0] in flow.regions.curved and _leaves_region(flow, out[0]):
+            return Following(named(flow.regions, out[0]), norm, _at(operation), operation)
+        if step is Step.BEND and out and out[0] not in flow.regions.origin:
+            return Following(Activation("prelu"), norm, _at(operation), operation)
+        norm = norm or (step is Step.NORM and not joined)
+        joined = joined or step is Step.ADD
+        push(operation.outputs)
+    return Following(LINEAR, norm, "reaches the output", None)
+
+
+def _leaves_region(flow: Flow, tensor: int) -> bool:
+    """Whether anything but the rest of its own elementwise function reads a tensor."""
+    root = flow.regions.root(tensor)
+    consumers = flow.graph.consumers.get(tensor, ())
+    if tensor in flow.graph.outputs or not consumers:
+        return True
+    return any(not c.outputs or flow.regions.origin.get(c.outputs[0]) != root for c in consumers)
+
+
+def before(flow: Flow, tensor: int | None, depth: int = 0) -> Activation | None:
+    """The activation that a signal has just been through; linear for none."""
+    if tensor is None:
+        return None
+    regions = flow.regions
+    while depth < 200:
+        depth += 1
+        if tensor in regions.curved:
+            return named(regions, tensor)
+        maker = flow.made_by(tensor)
+        if maker is None:
+            return LINEAR
+        step, sources = flow.step(maker), flow.sources(maker)
+        if step is Step.SOFTMAX:
+            return Activation("softmax")
+        if step is Step.BEND:
+            return Activation("prelu")
+        if step in (Step.MOVE, Step.SCALE, Step.POOL, Step.REDUCE) and sources:
+            tensor = sources[0]
+            continue
+        if step in (Step.MULTIPLY, Step.MERGE) and depth < 40:
+            found = [before(flow, source, depth + 20) for source in sources]
+            bent = [a for a in found if a is not None and a.name != "linear"]
+            if step is Step.MULTIPLY:
+                return bent[0] if bent else LINEAR
+            return (
+                bent[0] if len(bent) == len(sources) and len(set(map(str, bent))) == 1 else LINEAR
+            )
+        return LINEAR
+    return LINEAR
+
+
+def _at(operation: Operation) -> str:
+    place = f" in {operation.module!r}" if operation.module else ""
+    return f"{operation.name} #{operation.index}{place}"
