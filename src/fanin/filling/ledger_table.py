@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from fanin.filling.ledger import Entry, Ledger, Status
-from fanin.planning.plan_table import fold_names, short_scheme, show_std, text_table
+from fanin.planning.plan_table import fold_names, folded, short_scheme, show_std, text_table
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,13 @@ def fold_ledger(ledger: Ledger) -> list[LedgerRow]:
         reason = fold_names(entry.reason)
         key = (fold_names(name), entry.status, repr(entry.scheme), std, entry.shape, reason)
         groups.setdefault(key, {})[name] = entry
-    return [
-        LedgerRow(next(iter(group)) if len(group) == 1 else fold_names(next(iter(group))), group)
+    rows = [
+        LedgerRow(name, dict(part))
         for group in groups.values()
+        for name, part in folded(list(group.items()), list(group))
     ]
+    place = {name: index for index, name in enumerate(ledger)}
+    return sorted(rows, key=lambda row: place[next(iter(row.entries))])
 
 
 def ledger_table(ledger: Ledger) -> str:

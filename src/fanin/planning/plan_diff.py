@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fanin.planning.plan import Action, Assignment, Plan
-from fanin.planning.plan_table import describe_scheme, fold_names, show_std, text_table
+from fanin.planning.plan_table import describe_scheme, fold_names, folded, show_std, text_table
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,15 @@ class PlanDiff(Sequence[Change]):
     def __str__(self) -> str:
         if not self.changes:
             return f"no difference in {self.unchanged} parameters"
-        rows: list[tuple[str, str, str]] = []
-        counts: dict[tuple[str, str, str], int] = {}
+        groups: dict[tuple[str, str, str], list[str]] = {}
         for change in self.changes:
             row = (fold_names(change.parameter), _side(change.before), _side(change.after))
-            counts[row] = counts.get(row, 0) + 1
-        for (name, before, after), count in counts.items():
-            rows.append((name + (f"  ×{count}" if count > 1 else ""), before, after))
+            groups.setdefault(row, []).append(change.parameter)
+        rows = [
+            (name + (f"  ×{len(part)}" if len(part) > 1 else ""), before, after)
+            for (_, before, after), names in groups.items()
+            for name, part in folded(names, names)
+        ]
         table = text_table(("parameter", "this plan", "the other"), rows)
         return f"{table}\n{len(self.changes)} differ, {self.unchanged} are the same"
 

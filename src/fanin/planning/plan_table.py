@@ -3,9 +3,15 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from typing import TypeVar
 
 from fanin.planning.plan import Action, Assignment, Plan
 from fanin.schemes.scheme import Scheme
+
+Item = TypeVar("Item")
+
+_FEWEST_UNNAMED = 4
+"""Blocks that are known by a number alone are folded from this many on."""
 
 _INDEX = re.compile(r"(?<![^.])\d+(?![^.])")
 
@@ -42,12 +48,24 @@ def fold_plan(plan: Plan) -> list[PlanRow]:
         tied = fold_names(a.tied_to) if a.tied_to else None
         key = (fold_names(a.parameter), a.shape, a.action, repr(a.scheme), std, tied, a.reason)
         groups.setdefault(key, []).append(assignment)
-    return [
-        PlanRow(
-            group[0].parameter if len(group) == 1 else fold_names(group[0].parameter), tuple(group)
-        )
+    rows = [
+        PlanRow(name, tuple(part))
         for group in groups.values()
+        for name, part in folded(group, [a.parameter for a in group])
     ]
+    place = {name: index for index, name in enumerate(plan)}
+    return sorted(rows, key=lambda row: place[row.assignments[0].parameter])
+
+
+def folded(items: Sequence[Item], names: Sequence[str]) -> list[tuple[str, Sequence[Item]]]:
+    """One row for all items, or a row for each where there are too few to fold.
+
+    The layers of a short ``nn.Sequential`` (``0.weight``, ``2.weight``) are no repeated blocks.
+    """
+    name = fold_names(names[0])
+    if len(items) < (_FEWEST_UNNAMED if name.startswith("*") else 2):
+        return [(own, [item]) for own, item in zip(names, items, strict=True)]
+    return [(name, items)]
 
 
 def describe_scheme(assignment: Assignment) -> str:
