@@ -2,6 +2,10 @@
 
 import math
 import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -104,11 +108,15 @@ def test_the_callers_random_numbers_and_threads_go_on_untouched():
     torch.manual_seed(1)
     expected = torch.rand(3)
     threads = torch.get_num_threads()
-    torch.manual_seed(1)
-    study()
-    study(dropping)
-    assert torch.equal(torch.rand(3), expected)
-    assert torch.get_num_threads() == threads
+    torch.set_num_threads(2)
+    try:
+        torch.manual_seed(1)
+        study()
+        study(dropping)
+        assert torch.equal(torch.rand(3), expected)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_a_second_call_trains_nothing(monkeypatch):
@@ -141,6 +149,45 @@ def test_other_settings_start_afresh_and_say_so(change, capfd):
     assert other.complete
     assert [t.losses for t in other.trials] != [t.losses for t in first.trials]
     assert len(os.listdir("fanin-study/trials")) == 2 * count
+
+
+def test_rates_that_print_alike_are_not_taken_for_each_other():
+    study(learning_rates=[0.05])
+    second = study(learning_rates=[0.05000001])
+    assert {t.learning_rate for t in second.trials} == {0.05000001}
+
+
+SCRIPT = """
+import sys, torch, fanin
+from torch import nn
+x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+study = fanin.compare(
+    lambda: nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 3)), (x, (x[:, 0] > 0).long()),
+    ["zeros", "torch"], seeds=400, steps=50, learning_rates=0.01)
+print(study.complete, len(study.trials))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_real_ctrl_c_stops_soon_and_keeps_what_is_finished(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    kept = tmp_path / "fanin-study" / "trials"
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and len(list(kept.glob("*.json"))) < 4:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    complete, count = out.split()
+    assert complete == "False"
+    assert 4 <= int(count) == len(list(kept.glob("[!.]*.json"))) < 800
+    assert f"Interrupted: {count} of 800 trials" in err
+    assert "Traceback" not in err
 
 
 def test_more_seeds_go_on_from_fewer(capfd):

@@ -20,8 +20,8 @@ def trial(recipe, seed, accuracy=0.5, loss=1.0, *, rate=0.1, diverged=False, los
         status="diverged" if diverged else "finished",
         losses=(2.3, math.inf) if diverged else tuple(series),
         held_out_steps=(0, 20),
-        held_out_losses=(2.3,) if diverged else (2.3, loss),
-        held_out_accuracies=(0.1,) if diverged else (0.1, accuracy),
+        held_out_losses=(2.3, loss),
+        held_out_accuracies=(0.1, accuracy),
         **more,
     )
 

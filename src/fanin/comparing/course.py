@@ -14,8 +14,8 @@ MOMENTUM = 0.9
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPSILON = 1e-8
 
-DEFAULT_RATES = {"sgd": (0.003, 0.03), "adam": (0.001, 0.003)}
-"""A rate that deep plain nets bear and one that shallow ones like; every recipe gets both."""
+DEFAULT_RATES = {"sgd": (0.003, 0.01, 0.03), "adam": (0.0003, 0.001, 0.003)}
+"""From what deep plain nets bear to what shallow ones like; every recipe gets all three."""
 
 HELD_OUT_LOOKS = 10
 GRADIENT_LOOKS = 20
