@@ -1,5 +1,7 @@
 """The picture and the page of a plan, and the page of a ledger."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from page_reading import assert_sound
@@ -8,6 +10,7 @@ from report_samples import (
     MARKUP,
     a_ledger,
     a_resnet_plan,
+    a_signal,
     a_transformer_plan,
     an_assignment,
 )
@@ -21,6 +24,7 @@ from fanin.reporting.picture.evidence import Layer
 from fanin.reporting.picture.flow import Repeat, Residual, layers_of, plan_flow
 from fanin.reporting.picture.layout import BOX_HEIGHT, BOX_WIDTH, lay_out
 from fanin.schemes import Kaiming, Normal, Ones, Zeros
+from fanin.signals import Signals
 
 
 def paths(items):
@@ -159,6 +163,16 @@ def test_page_shows_counts_boxes_details_and_advice():
     assert "its rows are multiplied by it" in reader.text
     # Kaiming before relu: std · √fan_in = √2.
     assert "std · √fan_in = 1.41" in reader.text
+
+
+def test_predicted_scales_stand_in_the_picture():
+    plan = a_transformer_plan(blocks=2)
+    layers = tuple(replace(a_signal(i, 0.5 + i), weight=f"h.{i}.attn.qkv.weight") for i in range(2))
+    signals = Signals("predicted", {}, layers)
+    reader = assert_sound(plan_page(plan, signals))
+    assert reader.text.count("RMS 0.500") == 3  # in the box, its title, and the details
+    assert "predicted: output RMS 0.500 to 1.50" in reader.text
+    assert "RMS 0.500" not in assert_sound(plan_page(plan)).text
 
 
 def test_page_folds_repeats_and_names_every_parameter():

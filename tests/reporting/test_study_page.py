@@ -87,6 +87,16 @@ def test_stands_alone_and_is_little_more_than_plotly(page):
     assert "cdn" not in page.replace(plotly_script(), "").lower()
 
 
+def test_a_deep_network_keeps_the_page_small():
+    trials = [a_trial("deep", r, s, 60, depth=100) for r in RECIPES for s in range(2)]
+    page = study_page(Study(tuple(trials)))
+    variants = data_of(page)["figures"]["m0-weight_histograms-1"]["variants"]
+    assert len(variants) == 24
+    assert [next(iter(variants)), list(variants)[-1]] == ["0.weight", "198.weight"]
+    assert "24 of 100 layers" in page
+    assert len(page) - len(plotly_script()) < 1_500_000
+
+
 def test_same_study_same_page(study, page):
     assert study_page(study) == page
 

@@ -7,19 +7,19 @@ DIGITS_CARRIED = 5
 """Significant digits of the numbers inside a page: finer than a pixel of any figure."""
 
 
-def compact(value: float | None) -> float | None:
-    """The value to ``DIGITS_CARRIED`` significant digits; None for None, NaN and infinity.
+def compact(value: float | None, digits: int = DIGITS_CARRIED) -> float | None:
+    """The value to ``digits`` significant digits; None for None, NaN and infinity.
 
     None becomes ``null`` in JSON, which has no NaN, and a gap in a plotted curve.
     """
     if value is None or not math.isfinite(value):
         return None
-    return float(f"{value:.{DIGITS_CARRIED}g}")
+    return float(f"{value:.{digits}g}")
 
 
-def compact_all(values: Iterable[float | None]) -> list[float | None]:
+def compact_all(values: Iterable[float | None], digits: int = DIGITS_CARRIED) -> list[float | None]:
     """``compact`` of each."""
-    return [compact(value) for value in values]
+    return [compact(value, digits) for value in values]
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -28,6 +28,8 @@ def number(value: float | None, digits: int = 3) -> str:
     Examples:
         >>> number(0.01958), number(1.25e-9), number(640), number(None), number(float("nan"))
         ('0.0196', '1.25e-09', '640', '–', 'NaN')
+        >>> number(0.99996), number(99_999.9)
+        ('1.00', '1.00e+05')
     """
     if value is None:
         return "–"
@@ -37,6 +39,7 @@ def number(value: float | None, digits: int = 3) -> str:
         return "∞" if value > 0 else "−∞"
     if value == 0:
         return "0"
+    value = float(f"{value:.{digits}g}")  # 0.9999 is 1.00, not 1.000
     if not 1e-3 <= abs(value) < 1e5:
         return f"{value:.{digits - 1}e}"
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))

@@ -12,6 +12,7 @@ from fanin.reporting.diagnosis_json import diagnosis_json
 from fanin.reporting.html import diagnosis_page, ledger_page, plan_page, study_page
 from fanin.reporting.output import save_as
 from fanin.reporting.sarif import diagnosis_sarif
+from fanin.signals import Signals
 
 _Path = str | os.PathLike[str]
 
@@ -26,13 +27,18 @@ def save_diagnosis(diagnosis: Diagnosis, path: _Path) -> Path:
     return save_as(diagnosis, path, forms)
 
 
-def save_plan(plan: Plan, path: _Path) -> Path:
+def save_plan(plan: Plan, path: _Path, signals: Signals | None = None) -> Path:
     """Write the page of a plan as ``.html``; ``Plan.save`` writes YAML too.
+
+    Args:
+        plan: the plan.
+        path: the file.
+        signals: of ``fanin.predict`` under this plan, to show in the picture.
 
     Raises:
         OutputError: another extension, or the file cannot be written; nothing is left behind.
     """
-    return save_as(plan, path, {".html": plan_page})
+    return save_as(plan, path, {".html": lambda value: plan_page(value, signals)})
 
 
 def save_ledger(ledger: Ledger, path: _Path) -> Path:

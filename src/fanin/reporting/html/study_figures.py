@@ -10,6 +10,9 @@ from fanin.reporting.plots.gradient_norms import gradient_norms, weights_with_no
 from fanin.reporting.plots.picture import Picture
 from fanin.reporting.reading import layers, recipes
 
+LAYERS_KEPT = 24
+"""Most layers whose distributions a page carries; of deeper networks evenly spread ones."""
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -51,6 +54,7 @@ class ModelFigures:
     norm_layers: tuple[str, ...]
     families: tuple[Family, ...]
     layers: tuple[str, ...]
+    all_layers: int
 
 
 class FigureData:
@@ -98,15 +102,16 @@ def model_figures(study: Study, model: str, number: int, data: FigureData) -> Mo
 
     with_norms = weights_with_norms(study, model)
     norms = {"": gradient_norms(study, model=model)}
-    for name in with_norms:
+    for name in _spread(with_norms):
         norms[name] = gradient_norms(study, model=model, layer=name, points=80)
-    names = layers(study, model)
+    every = layers(study, model)
+    names = _spread(every)
     return ModelFigures(
         curves=whole("loss_curves", "accuracy_curves"),
         outcomes=whole("final_losses", "convergence_speed"),
         by_layer=whole("activations_by_layer", "gradients_by_layer"),
         norms=data.add(f"m{number}-gradient_norms", model, norms),
-        norm_layers=with_norms,
+        norm_layers=_spread(with_norms),
         families=tuple(
             family
             for name, title in (
@@ -117,6 +122,7 @@ def model_figures(study: Study, model: str, number: int, data: FigureData) -> Mo
             if (family := _family(study, model, number, name, title, names, data)) is not None
         ),
         layers=names,
+        all_layers=len(every),
     )
 
 
@@ -140,6 +146,14 @@ def _family(
             panels.append(panel)
             caption = panel.caption
     return Family(title, caption, tuple(panels)) if panels else None
+
+
+def _spread(names: Sequence[str]) -> tuple[str, ...]:
+    """At most ``LAYERS_KEPT`` of the names, evenly spread, the first and the last among them."""
+    if len(names) <= LAYERS_KEPT:
+        return tuple(names)
+    last = len(names) - 1
+    return tuple(names[round(i * last / (LAYERS_KEPT - 1))] for i in range(LAYERS_KEPT))
 
 
 def _slim(trace: Mapping[str, Any]) -> dict[str, Any]:

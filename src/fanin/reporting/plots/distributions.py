@@ -7,7 +7,7 @@ between recipes: on a common axis all but the widest would be a spike.
 from collections.abc import Callable, Sequence
 
 from fanin.comparing.study import LayerSnapshot, Study
-from fanin.reporting.density import Density, Spike, pool, smooth
+from fanin.reporting.density import Density, Floats, Spike, pool, smooth
 from fanin.reporting.numbers import compact_all, number
 from fanin.reporting.palette import Look, translucent
 from fanin.reporting.plots.picture import Picture, Trace, axis, label
@@ -15,6 +15,9 @@ from fanin.reporting.reading import cases, chosen_layer, chosen_model, snapshots
 from fanin.signals import Histogram
 
 INK = "#4a4f57"
+DIGITS = 4
+"""Digits of a density: a thousandth of its height is less than a pixel."""
+
 DENSITY_CAPTION = (
     "Bars: histogram over all seeds, as a density. Lines: kernel density estimate (Gaussian, "
     "Silverman's bandwidth). A single vertical line: all values are equal."
@@ -159,8 +162,8 @@ def _shape(
         {
             **common,
             "type": "bar",
-            "x": compact_all((shape.edges[:-1] + shape.edges[1:]) / 2),
-            "y": compact_all(shape.heights),
+            **_evenly((shape.edges[:-1] + shape.edges[1:]) / 2),
+            "y": compact_all(shape.heights, DIGITS),
             "width": float(f"{shape.edges[1] - shape.edges[0]:.6g}"),
             "marker": {
                 "color": translucent(colour, 0.15 if at_end else 0.35),
@@ -173,10 +176,15 @@ def _shape(
             **common,
             "type": "scatter",
             "mode": "lines",
-            "x": compact_all(x),
-            "y": compact_all(y),
+            **_evenly(x),
+            "y": compact_all(y, DIGITS),
             "line": line,
             "hovertemplate": f"%{{x:.3g}}<extra>{moment}</extra>",
             "meta": paint,
         },
     ]
+
+
+def _evenly(x: Floats) -> Trace:
+    """Even steps as start and step: half the size of writing every x."""
+    return {"x0": float(f"{x[0]:.8g}"), "dx": float(f"{x[1] - x[0]:.8g}")}
