@@ -93,6 +93,7 @@ class _Constants:
         self._model, self._weights = model, weights
         self._varying: set[int] = set()
         self._from_weights: set[int] = set()
+        self._data_known = False
 
     def start(self, recorder: Recorder) -> None:
         """Learn which values are weights."""
@@ -102,9 +103,13 @@ class _Constants:
             self._from_weights.add(recorder.ids[name])
 
     def __call__(self, operation: Operation, tensors: tuple[torch.Tensor, ...]) -> None:
-        numbers = {i for i, t in self._recorder.input_tensors if t.is_floating_point()}
+        if not self._data_known:
+            self._data_known = True
+            self._varying.update(
+                i for i, t in self._recorder.input_tensors if t.is_floating_point()
+            )
         varying = any(word in operation.name for word in _DRAWING) or any(
-            i in self._varying or i in numbers for i in operation.inputs
+            i in self._varying for i in operation.inputs
         )
         if varying:
             self._varying.update(operation.outputs)

@@ -25,32 +25,43 @@ _MOST_COUNTS = 12
 
 
 @lru_cache(maxsize=4096)
-def mean_square_share(keys: int, std: float) -> float:
-    """E[a²] of one of ``keys`` softmax shares whose logits are N(0, std²), independent."""
+def share_moments(keys: int, std: float) -> tuple[float, float]:
+    """Two expectations over softmax rows of ``keys`` independent logits N(0, std²).
+
+    Returns:
+        E[a²] of one share, and E[a² (1 − 2a + Σa²)]: the second moment of a logit's gradient
+        a (g − Σ a g) for gradients g of the shares that are independent with unit variance.
+    """
     if keys <= 1:
-        return 1.0
+        return 1.0, 0.0
     if std == 0.0 or keys > 1 << 20:
-        return float(np.exp(min(std, 1.0) ** 2)) / keys**2
+        square = float(np.exp(min(std, 1.0) ** 2)) / keys**2
+        return square, square * (1 - 1 / keys)
     rows = max(_ROWS_TIMES_KEYS // keys, 16)
     z = np.random.default_rng(keys).standard_normal((rows, keys))
     z -= z.mean(axis=1, keepdims=True)
     z /= np.sqrt((z**2).mean() * keys / (keys - 1))
     shares = np.exp(std * (z - z.max(axis=1, keepdims=True)))
     shares /= shares.sum(axis=1, keepdims=True)
-    return float((shares**2).mean())
+    squares = shares**2
+    total = squares.sum(axis=1, keepdims=True)
+    return float(squares.mean()), float((squares * (1 - 2 * shares + total)).mean())
 
 
-def mean_squares(counts: Array, std: float) -> Array:
-    """E[a²] for rows of different numbers of keys, interpolated between a few of them."""
+def moments_of_rows(counts: Array, std: float) -> tuple[Array, Array]:
+    """``share_moments`` for rows of different numbers of keys, interpolated between a few."""
     std = round(std, 4)
-    distinct = np.unique(np.maximum(counts, 1)).astype(int)
+    n = np.maximum(counts, 1)
+    distinct = np.unique(n).astype(int)
     if len(distinct) > _MOST_COUNTS:
         picks = np.unique(np.geomspace(distinct[0], distinct[-1], _MOST_COUNTS).round()).astype(int)
     else:
         picks = distinct
-    exact = np.array([mean_square_share(int(n), std) for n in picks])
-    found: Array = np.exp(np.interp(np.log(np.maximum(counts, 1)), np.log(picks), np.log(exact)))
-    return found
+    exact = np.array([share_moments(int(k), std) for k in picks])
+    square = np.exp(np.interp(np.log(n), np.log(picks), np.log(exact[:, 0])))
+    # As a part of E[a²] the second is smooth in n down to one key, where it is 0.
+    part = np.interp(np.log(n), np.log(picks), exact[:, 1] / exact[:, 0])
+    return square, square * part
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,7 @@ class Shares:
     state: State
     axis: int
     keys: float  # mean number of keys that a row sees
+    slope: float = 0.0  # E[a² (1 − 2a + Σa²)] / E[a²]
 
 
 def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Shares:
@@ -79,7 +91,10 @@ def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Sha
     if counts is None:
         counts = np.array([float(total)])
     seen = counts[counts > 0] if (counts > 0).any() else counts
-    square = float((np.maximum(counts, 0) / total * mean_squares(counts, std)).mean())
+    squares, slopes = moments_of_rows(counts, std)
+    weights = np.maximum(counts, 0) / total
+    square = float((weights * squares).mean())
+    slope = float((weights * slopes).mean()) / square if square > 0 else 0.0
     lowest = float((1 / np.maximum(seen, 1)).mean() * len(seen) / len(counts)) / total
     base = np.full_like(correlation, lowest)
     if flat_shares is not None and rank >= 2:
@@ -98,7 +113,7 @@ def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Sha
         other_key = np.broadcast_to(other_key, same_key.shape)
     made = np.stack([same_key, other_key], axis=position)
     state = gaussian(logits.axes, 1 / total, fit(made, axes, logits.axes)).with_flags(logits)
-    return Shares(state, dim, float(seen.mean()))
+    return Shares(state, dim, float(seen.mean()), slope)
 
 
 def _one_atom(pairs: Array, axes: Axes, dim: int) -> tuple[Axes, Array]:
@@ -141,8 +156,7 @@ def softmax_gradient(pairs: Array, shares: Shares) -> Array:
     _, gradient = _one_atom(pairs, state.axes, dim)
     position = atom_range(axes, dim).start
     within = np.take(gradient, 0, position) - np.take(gradient, 1, position)
-    keys = max(shares.keys, 1.0)
-    same = np.take(moments, 0, position) * within * (1 - 1 / keys)
+    same = np.take(moments, 0, position) * within * shares.slope
     made = np.stack([same, -same / max(state.shape[dim] - 1, 1)], axis=position)
     return fit(made, axes, state.axes)
 
