@@ -13,7 +13,7 @@ from fanin.planning.auto.bias import bias
 from fanin.planning.auto.convolution import convolution
 from fanin.planning.auto.embedding import embedding
 from fanin.planning.auto.gated import down_projection, inner_projection
-from fanin.planning.auto.head import head, router
+from fanin.planning.auto.head import head, modulation, router
 from fanin.planning.auto.linear import linear
 from fanin.planning.auto.norm import norm_scale
 from fanin.planning.auto.recurrent import recurrent_bias, recurrent_weight
@@ -33,8 +33,8 @@ _BY_ROLE: Mapping[Role, Decide] = {
     Role.PACKED_QKV: attention,
     Role.ATTENTION_OUT: attention,
     Role.HEAD: head,
+    Role.MODULATION: modulation,
     Role.ROUTER: router,
-    Role.MODULATION: linear,
     Role.EMBEDDING: embedding,
     Role.TIED_HEAD: embedding,
     Role.POSITION_TABLE: embedding,

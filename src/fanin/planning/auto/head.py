@@ -1,9 +1,9 @@
-"""The last layer, whose outputs are logits or predictions, and the router of experts."""
+"""Layers that steer or end the model: heads, modulation, routers of experts."""
 
 from fanin.planning.auto.intent import deliberate_zero
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject
-from fanin.schemes import VarianceScaling
+from fanin.schemes import LeCun, VarianceScaling
 
 LOGIT_STD = 0.25
 """Small enough that the loss starts at ln C (σ²/2 = .03 above it), large enough that the layers
@@ -20,6 +20,18 @@ def head(subject: Subject, circumstances: Circumstances) -> Decision:
         return kept
     reason = f"head: {LOGIT_STD} fan_in^(−½), so that the loss starts near ln C"
     return Decision(VarianceScaling(scale=LOGIT_STD**2), reason, subject.role.evidence)
+
+
+def modulation(subject: Subject, circumstances: Circumstances) -> Decision:
+    """Scales and shifts of another stream: the constructor's zeros, else 1/fan_in.
+
+    Zero is adaLN-Zero's start, but only where 1 is added to the scale: that is the author's call.
+    """
+    kept = deliberate_zero(subject, circumstances)
+    if kept is not None:
+        return kept
+    reason = "modulation: 1/fan_in (the recipe 'dit' starts it at 0)"
+    return Decision(LeCun(), reason, subject.role.evidence)
 
 
 def router(subject: Subject, circumstances: Circumstances) -> Decision:

@@ -10,6 +10,7 @@ _MAY_START_AT_ZERO = {
     Role.DOWN_PROJECTION,
     Role.HEAD,
     Role.ADAPTER_UP,
+    Role.MODULATION,
 }
 
 

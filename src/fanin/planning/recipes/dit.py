@@ -17,9 +17,9 @@ def decide(subject: Subject, circumstances: Circumstances) -> Decision:
     path = subject.name.lower()
     by_name = ("told by its name", *evidence)
     if subject.is_layer_weight:
-        if any(word in path for word in _MODULATION):
+        if role.role is Role.MODULATION or any(word in path for word in _MODULATION):
             reason = "adaLN modulation: 0, so that every block starts as the identity"
-            return Decision(Zeros(), reason, by_name)
+            return Decision(Zeros(), reason, evidence if role.role is Role.MODULATION else by_name)
         if role.role is Role.HEAD or any(word in path for word in _FINAL):
             return Decision(Zeros(), "final layer: 0", evidence)
         if any(word in path for word in _CONDITION):
@@ -36,7 +36,7 @@ RECIPE = Recipe(
     paper="Peebles & Xie, Scalable Diffusion Models with Transformers, ICCV 2023",
     docs="""\
 adaLN-Zero: the layers that compute shifts, scales and gates start at 0, and so does the last
-projection, told by their names (adaLN, modulation, norm1.linear, final_layer, proj_out). The
-patch convolution counts as a linear layer. Biases 0; sine position tables stay.""",
+projection, told by their use, else by their names (adaLN, modulation, norm1.linear, final_layer,
+proj_out). The patch convolution counts as a linear layer. Biases 0; sine position tables stay.""",
     decide=decide,
 )
