@@ -14,10 +14,10 @@ activation follows, SELU's own. Deep plain stacks, without norm or skip: mirrore
 ReLU, GELU, SiLU and their like, orthogonal for tanh and other odd functions, else the stablest
 gain, or the advice that a norm or a skip is needed. Residual networks: 1/fan_in inside, writers
 scaled by the number of branches (post-norm: DeepNorm's start by weights alone). Gated MLPs by the
-second moment of their product, recurrent matrices orthogonal per gate, forget bias 1 in one of torch's two biases,
-embeddings of unit RMS (tied: d^(−½)), a small head so that the loss starts near ln C, norms 1,
-biases 0. What a constructor set on purpose stays: LayerScale, gates, tokens, branch ends at zero,
-constant biases.""",
+second moment of their product, recurrent matrices orthogonal per gate, forget bias 1 in one of
+torch's two biases, embeddings of unit RMS (tied: d^(−½)), a small head so that the loss starts near
+ln C, norms 1, biases 0. What a constructor set on purpose stays: LayerScale, gates, tokens, branch
+ends at zero, constant biases.""",
     decide=decide,
     advise=advice,
     graph=GraphUse.NEEDED,
