@@ -100,15 +100,20 @@ class CallParts:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[int, str], Any] = {}
+        self._same: dict[int, int] = {}
         self.notes: dict[str, None] = {}
 
     def keep(self, operation: Operation, name: str, value: Any) -> None:
         """Hold a value of the forward rule for the backward rule."""
         self._kept[operation.index, name] = value
 
+    def repeat(self, operation: Operation, earlier: Operation) -> None:
+        """What was held for the earlier operation holds for this one too."""
+        self._same[operation.index] = self._same.get(earlier.index, earlier.index)
+
     def kept(self, operation: Operation, name: str) -> Any:
         """A value held before."""
-        return self._kept.get((operation.index, name))
+        return self._kept.get((self._same.get(operation.index, operation.index), name))
 
     def note(self, text: str) -> None:
         """Something that the reader of the prediction must know; said once."""

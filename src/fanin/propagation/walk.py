@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from fanin.graph.graph import Graph, Operation
-from fanin.propagation.call import Call, CallParts, functional_name, rebuilt_arguments, resolve
+from fanin.graph.graph import Graph, Operation, Ref
+from fanin.propagation.call import Call, CallParts, rebuilt_arguments, resolve
 from fanin.propagation.families.pointwise import pointwise_forward
 from fanin.propagation.registry import Outcome, forward_rule
 from fanin.propagation.sampling import sample_forward
-from fanin.propagation.state import State, measured
+from fanin.propagation.state import State, independent, measured
 
 MOST_KNOWN = 1 << 22
 """Constants of more elements are carried as moments, not as values."""
@@ -33,13 +33,54 @@ def walk_forward(
         parts: receives what the backward walk needs, and notes.
         derived: exact moments of values computed from weights alone.
     """
+    same = _Repeats()
     for operation in graph.operations:
         if operation.outputs:
+            earlier = same.earlier(operation)
+            if earlier is not None and all(out in states for out in earlier):
+                # The same operation on the same tensors makes the same numbers again.
+                for out, twin in zip(operation.outputs, earlier, strict=True):
+                    states[out] = states[twin]
+                parts.repeat(operation, graph.producer[earlier[0]])
+                continue
             _step(graph, operation, states, observed, parts)
             for out in operation.outputs:
                 if derived and out in derived:
                     states[out] = derived[out]
     return states
+
+
+class _Repeats:
+    """Operations that were run before with the very same arguments."""
+
+    def __init__(self) -> None:
+        self._first: dict[Any, tuple[int, ...]] = {}
+        self._stands_for: dict[int, int] = {}
+
+    def earlier(self, operation: Operation) -> tuple[int, ...] | None:
+        """Outputs of the first such operation; None if this is the first."""
+        if any(word in operation.name for word in (*_RANDOM, *_EMPTY)):
+            return None
+        key = (
+            operation.name, operation.overload, self._plain(operation.args),
+            tuple(sorted((k, self._plain(v)) for k, v in operation.kwargs.items())),
+        )  # fmt: skip
+        try:
+            found = self._first.setdefault(key, operation.outputs)
+        except TypeError:
+            return None
+        if found is operation.outputs or len(found) != len(operation.outputs):
+            return None
+        self._stands_for.update(zip(operation.outputs, found, strict=True))
+        return found
+
+    def _plain(self, value: Any) -> Any:
+        if isinstance(value, Ref):
+            return ("tensor", self._stands_for.get(value.tensor, value.tensor))
+        if isinstance(value, tuple):
+            return tuple(self._plain(item) for item in value)
+        # 1 and True, 0 and 0.0 are equal as keys and not as arguments.
+        return (type(value).__name__, repr(value))
 
 
 def _step(
@@ -77,8 +118,6 @@ def _step(
 
 def sample_unknown(graph: Graph, tensor: int, parts: CallParts) -> State:
     """A tensor of which nothing is known: standard normal numbers or zeros, and a note."""
-    from fanin.propagation.state import independent
-
     info = graph.tensors[tensor]
     parts.note(
         f"tensor {tensor} ({info.dtype}{list(info.shape)}) has no known value: taken as "
@@ -127,5 +166,3 @@ def _folded(call: Call) -> list[torch.Tensor] | None:
     )
     return values if fits else None
 
-
-__all__ = ["functional_name", "walk_forward"]

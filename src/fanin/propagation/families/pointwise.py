@@ -5,17 +5,15 @@ under its input puts its weight, whether it has ever been seen before or not.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from fanin.graph.graph import Ref
-from fanin.propagation.algebra import aligned
+from fanin.propagation.algebra import aligned, reduced_to
 from fanin.propagation.call import Call, rebuilt_arguments, resolve
 from fanin.propagation.layout import Axes, fit, shape_of
-from fanin.propagation.algebra import reduced_to
-from fanin.propagation.quadrature import COUNT, NODES, WEIGHTS, Array, pair_moments
+from fanin.propagation.quadrature import COUNT, WEIGHTS, Array, pair_moments
 from fanin.propagation.registry import Pass
 from fanin.propagation.state import State, function_of, gaussian
 
@@ -24,9 +22,6 @@ PICKS = slice(_STEP // 2, None, _STEP)
 """Nodes per argument where two independent tensors meet in an elementwise operation."""
 COARSE = len(range(COUNT)[PICKS])
 
-NAMED = {"glu", "prelu", "_prelu_kernel", "rrelu_with_noise"}
-_SIZED = ("zeros_like", "ones_like", "full_like", "rand_like", "randn_like", "empty_like")
-
 
 def is_pointwise(call: Call) -> bool:
     """Whether the recorded operation maps every element on its own."""
@@ -34,11 +29,15 @@ def is_pointwise(call: Call) -> bool:
     if torch.Tag.pointwise in getattr(function, "tags", ()):
         return True
     tensors = set(call.operation.inputs)
-    if function is None or len(tensors) != 1 or len(call.operation.outputs) != 1:
+    if function is None or len(tensors) != 1 or not call.operation.outputs:
         return False
     if call.graph.tensors[call.operation.inputs[0]].shape != call.shape():
         return False
     return _found_elementwise(call)
+
+
+def _first(result: Any) -> Any:
+    return result[0] if isinstance(result, tuple) else result
 
 
 _tried: dict[tuple[str, str], bool] = {}
@@ -59,7 +58,7 @@ def _found_elementwise(call: Call) -> bool:
             function = resolve(*key)
             try:
                 with torch.no_grad():
-                    out = function(*args, **kwargs) if function is not None else None
+                    out = _first(function(*args, **kwargs)) if function is not None else None
             except (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError):
                 return None
             fits = isinstance(out, torch.Tensor) and out.shape == x.shape
@@ -75,10 +74,19 @@ def _found_elementwise(call: Call) -> bool:
     return _tried[key]
 
 
-def pointwise_forward(call: Call) -> State | None:
-    """Moments behind an elementwise operation; None where the operation is no such thing."""
-    if not is_pointwise(call) or len(call.operation.outputs) != 1:
+def pointwise_forward(call: Call) -> State | list[State | None] | None:
+    """Moments behind an elementwise operation; None where the operation is no such thing.
+
+    Outputs beside the first are buffers for the backward pass, of which nobody asks.
+    """
+    if not is_pointwise(call):
         return None
+    made = _forward(call)
+    count = len(call.operation.outputs)
+    return made if made is None or count == 1 else [made, *[None] * (count - 1)]
+
+
+def _forward(call: Call) -> State | None:
     varying, states = _varying(call)
     if not varying:
         return None
@@ -125,7 +133,7 @@ def _evaluate(
     args, kwargs = rebuilt_arguments(call.operation, tensors)
     try:
         with torch.no_grad():
-            out = function(*args, **kwargs)
+            out = _first(function(*args, **kwargs))
     except (RuntimeError, NotImplementedError, TypeError):
         return None
     if not isinstance(out, torch.Tensor) or tuple(out.shape) != shape:
@@ -198,7 +206,7 @@ def input_slopes(call: Call) -> dict[int, Array] | None:
     args, kwargs = rebuilt_arguments(call.operation, tensors)
     try:
         with torch.enable_grad():
-            out = function(*args, **kwargs)
+            out = _first(function(*args, **kwargs))
             if not out.requires_grad:
                 return {}
             found = torch.autograd.grad(
@@ -232,7 +240,7 @@ def keeps_lengths(made: Axes, target: Axes) -> bool:
 
 def pointwise_backward(call: Call) -> list[Pass] | None:
     """g · ∂φ for elementwise operations on functions of one base."""
-    if not is_pointwise(call) or len(call.operation.outputs) != 1:
+    if not is_pointwise(call):
         return None
     slopes = input_slopes(call)
     if slopes is None:
@@ -253,5 +261,3 @@ def times(move: Callable[[Array], Array], factors: Array) -> Callable[[Array], A
     """Multiply pair moments by those of an independent factor before moving them."""
     return lambda pairs: move(pairs * factors)
 
-
-__all__ = ["NODES", "Ref", "replace"]
