@@ -214,6 +214,19 @@ class Branching(nn.Module):
         return y if float(y.sum()) > 0 else 2 * y
 
 
+class Attending(nn.Module):
+    """PyTorch has no batching rule for the attention kernel on CPUs."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(9, 9)
+        self.head = nn.Linear(9, 4)
+
+    def forward(self, x):
+        q = self.linear(x.flatten(1)).view(-1, 1, 3, 3)
+        return self.head(nn.functional.scaled_dot_product_attention(q, q, q).flatten(1))
+
+
 class Counting(nn.Module):
     """Reads a buffer that it rebinds in forward: outside of what can be stacked."""
 
@@ -229,7 +242,12 @@ class Counting(nn.Module):
 
 @pytest.mark.parametrize(
     ("build", "word"),
-    [(Dropped, "random"), (Branching, "vmap"), (Counting, "differs")],
+    [
+        (Dropped, "random numbers"),
+        (Branching, "vmap cannot run it"),
+        (Counting, "differs"),
+        (Attending, "network by network"),
+    ],
 )
 def test_what_cannot_be_stacked_is_seen(build, word):
     models = networks(build, 2)

@@ -1,6 +1,7 @@
 """Train together or one by one?  Whichever is right first, and faster second."""
 
 import copy
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -87,15 +88,19 @@ def _cannot_be_stacked(models: Sequence[nn.Module], course: Course) -> str:
     for model in models:
         model.train()
     try:
-        ensemble = Ensemble(models)
-        ensemble.template.train()
-        losses, _ = ensemble.run(course, batch.x, batch.y)
-        stacked = torch.autograd.grad(
-            losses.sum(), list(ensemble.trainable.values()), allow_unused=True
-        )
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            ensemble = Ensemble(models)
+            ensemble.template.train()
+            losses, _ = ensemble.run(course, batch.x, batch.y)
+            stacked = torch.autograd.grad(
+                losses.sum(), list(ensemble.trainable.values()), allow_unused=True
+            )
     except Exception as error:
         # Whatever vmap cannot do, plain PyTorch can: the reason is kept for the settings.
-        return f"vmap cannot run it ({type(error).__name__}: {_first_line(error)})"
+        return _why_vmap_fails(error)
+    if any("batching rule" in str(w.message) for w in warned):
+        return "vmap runs one of its operations network by network"
     for index, model in enumerate(models):
         loss = course.task.loss(run(model, batch.x), batch.y)
         if not _agree(losses[index], loss):
@@ -127,6 +132,9 @@ def _largest(tensor: torch.Tensor) -> float:
     return float(tensor.nan_to_num(0.0, 0.0, 0.0).abs().max()) if tensor.numel() else 0.0
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0][:120] if text else "no message"
+def _why_vmap_fails(error: Exception) -> str:
+    text = (str(error).strip() or "no message").splitlines()[0]
+    if "randomness" in text:
+        return "it draws random numbers while it runs, as dropout does"
+    first_sentence = text.removeprefix("vmap: ").split(". ")[0]
+    return f"vmap cannot run it ({type(error).__name__}: {first_sentence[:120]})"

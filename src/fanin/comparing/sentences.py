@@ -78,6 +78,8 @@ def _gap(row: "Row", metric: Metric) -> str:
         return "better"
     size, low, high = (abs(v) for v in (row.difference.mean, *_bounds(row.difference)))
     if metric.name == "held_out_accuracy":
+        # Student's interval knows no bounds; accuracies do.
+        high = min(1.0, high)
         text = f"{100 * size:.1f} points better ({100 * low:.1f} to {100 * high:.1f}"
     else:
         text = f"{size:.3g} lower ({low:.3g} to {high:.3g}"

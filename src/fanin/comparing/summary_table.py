@@ -1,4 +1,4 @@
-"""The summary of a study as plain text, 100 columns wide at most for names of usual length."""
+"""The summary of a study as plain text: a table and a sentence for each network."""
 
 import math
 from collections.abc import Sequence
