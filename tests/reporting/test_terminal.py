@@ -157,6 +157,19 @@ def test_listings_name_everything_and_explain_it():
         assert len(page.splitlines()) > 8
 
 
+def test_a_schemes_paragraphs_are_set_for_the_width():
+    text = shown(terminal.show_scheme, "he_normal", scheme("he_normal"), width=60)
+    lines = [line.rstrip() for line in text.splitlines()]
+    assert "Use: ReLU-like layers." in lines
+    assert "Paper: He et al., Delving Deep into Rectifiers, ICCV 2015." in lines
+    assert "Args:" in lines
+    assert any(line.startswith("    mode: ") for line in lines)
+    # Full lines: none but the last of a paragraph ends where the next word would have fitted.
+    body = [x for x in lines[3 : lines.index("Args:")] if x]
+    ends = ("φ(z)², z ~ N(0, 1).", ".", "layers.")
+    assert all(len(x) > 40 or x.endswith(ends) for x in body)
+
+
 def test_colours_only_where_a_terminal_shows_them():
     stream = io.StringIO()
     console = Console(file=stream, width=80, force_terminal=True, color_system="standard")

@@ -1,6 +1,7 @@
 """The tables of names in the terminal: schemes, recipes and rules, and one of each explained."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -71,6 +72,34 @@ def _first_line(value: object) -> str:
 
 
 def _document(text: str) -> "Group":
+    """A docstring with its paragraphs set anew for the width at hand."""
     from rich.console import Group
+    from rich.padding import Padding
 
-    return Group(*(safe(line) for line in text.splitlines()))
+    lines: list[list[str]] = []
+    for line in text.splitlines():
+        depth = len(line) - len(line.lstrip())
+        above = lines[-1] if lines else []
+        # A line goes on with the paragraph above unless a list or a heading separates them; a
+        # deeper indent under an argument's name is its continuation.
+        joins = (
+            bool(above)
+            and line.strip() != ""
+            and above[0].strip() != ""
+            and not above[-1].rstrip().endswith(":")
+            and not re.match(r"[A-Z]\w+: ", line)
+            and depth == (0 if not above[0].startswith(" ") else 8)
+        )
+        if joins:
+            above.append(line)
+        else:
+            lines.append([line])
+    return Group(
+        *(
+            Padding(
+                safe(" ".join(" ".join(part.split()) for part in paragraph)),
+                (0, 0, 0, len(paragraph[0]) - len(paragraph[0].lstrip())),
+            )
+            for paragraph in lines
+        )
+    )
