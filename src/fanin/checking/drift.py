@@ -86,6 +86,22 @@ def activation_drifts(stream: Stream) -> Iterator[Drift]:
         yield Drift(start, end, before, end.signal.rms, way, spread, fall)
 
 
+def _behind_embeddings(stream: Stream) -> Sequence[Point]:
+    """The points from where positions have been added to embedded tokens.
+
+    Tokens far smaller than their positions have a small share in the sum and in its gradient, by
+    their scale and not by depth.
+    """
+    points = stream.points
+    start = 0
+    while start + 1 < len(points):
+        looked_up = points[start].signal.operation in ("embedding", "_embedding_bag")
+        if not looked_up or points[start + 1].layer is not None:
+            break
+        start += 1
+    return points[start:]
+
+
 def _way(points: Sequence[Point]) -> str:
     plain = all(p.layer is not None or p.is_norm for p in points)
     count = sum(p.layer is not None for p in points) if plain else len(points)
@@ -108,7 +124,9 @@ def gradient_drift(stream: Stream) -> Drift | None:
     inverse to the scale that the norm forgets, so that there the product with that scale counts,
     taken vector by vector (a learned token may be far smaller than the patches beside it).
     """
-    points = [p for p in stream.points if p.signal.gradient_rms and p.signal.sensitivity]
+    points = [
+        p for p in _behind_embeddings(stream) if p.signal.gradient_rms and p.signal.sensitivity
+    ]
     between = [p.layer for p in points[1:] if p.layer is not None]
     if len(points) < 2:
         return None

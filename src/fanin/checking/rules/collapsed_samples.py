@@ -66,6 +66,7 @@ class CollapsedSamples(Rule):
             left = max(0.0, 1 - after) / (1 - start)
             if not (left < _ERROR_LEFT or (after > _ALIKE and left < _WARN_LEFT)):
                 continue
+            start = round(start, 3) + 0.0  # no −0.000
             yield self.finding(
                 Severity.ERROR if left < _ERROR_LEFT else Severity.WARNING,
                 end.where,

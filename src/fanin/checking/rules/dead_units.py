@@ -87,7 +87,9 @@ class DeadUnits(Rule):
         signal = case.signals.tensors.get(before)
         likeness = signal.correlation if signal is not None else None
         allowed = share_off_together(likeness or 0.0, case.signals.samples)
-        return (layer.dead_share or 0.0) - allowed
+        units = max(1, *layer.shape[:2])
+        chance = 3 * math.sqrt(allowed * (1 - allowed) / units)
+        return (layer.dead_share or 0.0) - allowed - chance
 
 
 def share_off_together(correlation: float, samples: int) -> float:
