@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 from fanin.errors import DataError, RecordError
@@ -252,6 +253,15 @@ def test_meta_models_take_inputs_from_any_device():
     graph = record(net, torch.randn(2, 1 << 16))
     assert names(graph) == ["t", "addmm", "gelu"]
     assert graph.tensors[graph.outputs[0]].shape == (2, 1 << 16)
+
+
+def test_fake_models():
+    with FakeTensorMode():
+        net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.GELU())
+        graph = record(net, torch.randn(2, 3))
+    assert [n for n in names(graph) if n in ("addmm", "gelu")] == ["addmm", "gelu"]
+    assert graph.tensors[graph.outputs[0]].shape == (2, 4)
+    assert graph.parameters["0.weight"].shape == (4, 3)
 
 
 def test_meta_models_that_read_values_say_so():

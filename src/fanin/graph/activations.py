@@ -50,7 +50,7 @@ def _scaled(regions: Regions, operation: Operation) -> Activation:
     if values is None or values.shape != (2,):
         return base
     slope = float(values[1] - values[0])
-    return Activation(base.name, {**base.parameters, "input_scale": slope})
+    return Activation(base.name, base.parameters, input_scale=slope)
 
 
 def of_operation(operation: Operation) -> Activation:

@@ -150,6 +150,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
+        if func.namespace == "prim":
+            return func(*args, **kwargs)  # a question about a tensor, such as its device
         if torch.is_inference_mode_enabled() or is_composite(func):
             # Without autograd above, composite operations such as ``linear`` arrive whole.
             with _Reentered(self):

@@ -21,7 +21,9 @@ class _Content:
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> "_Content":
-        copied = None if tensor.is_meta else tensor.detach().clone()
+        # Meta and fake tensors have no values that a call could change.
+        bare = tensor.is_meta or type(tensor).__name__ == "FakeTensor"
+        copied = None if bare else tensor.detach().clone()
         return cls(tensor, copied, tensor._version)
 
     def restore(self) -> None:

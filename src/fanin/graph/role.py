@@ -47,11 +47,12 @@ class Activation:
 
     ``name`` is PyTorch's functional name: relu, leaky_relu, gelu, silu, tanh, sigmoid, selu, elu,
     softplus, softmax, …;  ``parameters`` are those that differ from call to call, such as
-    ``{"negative_slope": 0.2}``.
+    ``{"negative_slope": 0.2}``.  ``input_scale`` is the factor on its input: 30 in ``sin(30 x)``.
     """
 
     name: str
     parameters: Mapping[str, float] = field(default_factory=dict)
+    input_scale: float = 1.0
 
 
 @dataclass(frozen=True)
