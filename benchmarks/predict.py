@@ -26,16 +26,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import fanin
 
 FORWARD, BACKWARD, LISTED_BELOW = 0.10, 0.20, 0.80
-NOT_COUNTED = frozenset(
-    """view _unsafe_view reshape alias detach clone expand t transpose permute squeeze unsqueeze
-    slice select split split_with_sizes unbind unsafe_split chunk _to_copy lift_fresh empty
-    empty_like new_empty empty_strided new_empty_strided input native_dropout bernoulli_
-    zeros zeros_like new_zeros ones ones_like arange full full_like copy_""".split()
-)
-WITH_STATISTICS = frozenset(
-    """native_layer_norm native_group_norm native_batch_norm _fused_rms_norm
-    _scaled_dot_product_flash_attention_for_cpu""".split()
-)
+NOT_COUNTED = {
+    "view", "_unsafe_view", "reshape", "alias", "detach", "clone", "expand", "t", "transpose",
+    "permute", "squeeze", "unsqueeze", "slice", "select", "split", "split_with_sizes", "unbind",
+    "unsafe_split", "chunk", "_to_copy", "lift_fresh", "empty", "empty_like", "new_empty",
+    "empty_strided", "new_empty_strided", "input", "native_dropout", "bernoulli_", "zeros",
+    "zeros_like", "new_zeros", "ones", "ones_like", "arange", "full", "full_like", "copy_",
+}  # fmt: skip
+WITH_STATISTICS = {
+    "native_layer_norm", "native_group_norm", "native_batch_norm", "_fused_rms_norm",
+    "_scaled_dot_product_flash_attention_for_cpu",
+}  # fmt: skip
 WIDTHS = {
     "hidden_size", "d_model", "n_embd", "dim", "emb_dim", "intermediate_size", "d_ff", "n_inner",
     "hidden_dim", "ffn_dim", "encoder_ffn_dim", "decoder_ffn_dim", "d_kv", "d_head", "d_inner",
@@ -95,10 +96,14 @@ def matched(measured: fanin.Signals, predicted: fanin.Signals):
         two_of.setdefault((signal.operation, signal.module, signal.shape), []).append(signal)
     previous = None
     for signal in one:
-        same_call = previous is not None and signal.operation in WITH_STATISTICS and (
-            (previous.operation, previous.module) == (signal.operation, signal.module)
-            and previous.tensor < signal.tensor <= previous.tensor + 3
-            and previous.shape != signal.shape
+        same_call = (
+            previous is not None
+            and signal.operation in WITH_STATISTICS
+            and (
+                (previous.operation, previous.module) == (signal.operation, signal.module)
+                and previous.tensor < signal.tensor <= previous.tensor + 3
+                and previous.shape != signal.shape
+            )
         )
         if same_call:  # a norm's saved mean, a softmax's saved sum: no activations
             continue

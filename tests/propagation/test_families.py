@@ -52,9 +52,7 @@ def test_linear_with_bias_and_correlated_samples():
     ids=lambda a: type(a).__name__,
 )  # fmt: skip
 def test_activations(activation):
-    assert_predicted(
-        lambda: nn.Sequential(dense(), activation, dense()), batch(64, N), draws=4
-    )
+    assert_predicted(lambda: nn.Sequential(dense(), activation, dense()), batch(64, N), draws=4)
 
 
 def test_an_activation_never_seen_before_is_called_on_the_nodes():
@@ -82,7 +80,9 @@ def test_a_custom_operation_is_tried_and_found_elementwise():
         return torch.empty_like(x)
 
     bent.register_autograd(
-        lambda ctx, g: g * torch.where(ctx.saved_tensors[0] > 0, 1.0, 0.3 * ctx.saved_tensors[0].cos()),
+        lambda ctx, g: (
+            g * torch.where(ctx.saved_tensors[0] > 0, 1.0, 0.3 * ctx.saved_tensors[0].cos())
+        ),
         setup_context=lambda ctx, inputs, output: ctx.save_for_backward(*inputs),
     )
     assert_predicted(
@@ -101,7 +101,8 @@ def test_functions_written_out_by_hand_share_one_ancestor():
 
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding", "dilation", "groups"),
-    [(3, 1, 1, 1, 1), (3, 2, 1, 1, 1), (5, 1, 0, 1, 2), (3, 1, 2, 2, 1), (3, 1, 1, 1, 64), (4, 2, 1, 1, 4)],
+    [(3, 1, 1, 1, 1), (3, 2, 1, 1, 1), (5, 1, 0, 1, 2), (3, 1, 2, 2, 1), (3, 1, 1, 1, 64),
+     (4, 2, 1, 1, 4)],
 )  # fmt: skip
 def test_convolution(kernel, stride, padding, dilation, groups):
     def build():
@@ -168,8 +169,8 @@ def test_group_norm_and_batch_norm_over_space():
 
 def test_plain_batch_norm_relu_stacks_grow_gradients():
     # π/(π − 1) = 1.467 per layer in the second moment (Yang et al. 2019).
-    blocks = [[dense(), nn.BatchNorm1d(N), nn.ReLU()] for _ in range(10)]
-    signals = fanin.predict(nn.Sequential(*sum(blocks, [])), batch(512, N))
+    layers = [part for _ in range(10) for part in (dense(), nn.BatchNorm1d(N), nn.ReLU())]
+    signals = fanin.predict(nn.Sequential(*layers), batch(512, N))
     rows = signals.layers
     growth = (rows[2].gradient_rms / rows[8].gradient_rms) ** (2 / 6)
     assert growth == pytest.approx(1.467, rel=0.03)
@@ -200,9 +201,7 @@ def test_gates():
     def swiglu(m, x):
         return m.down(F.silu(m.gate(x)) * m.up(x))
 
-    assert_predicted(
-        lambda: Module(swiglu, gate=dense(), up=dense(), down=dense()), batch(64, N)
-    )
+    assert_predicted(lambda: Module(swiglu, gate=dense(), up=dense(), down=dense()), batch(64, N))
     assert_predicted(lambda: nn.Sequential(dense(N, 2 * N), nn.GLU(), dense()), batch(64, N))
 
 
@@ -217,7 +216,8 @@ def test_concatenation_split_and_padding():
 def test_embedding_counts_repeated_tokens():
     ids = torch.arange(64).reshape(4, 16) % 7
     assert_predicted(
-        lambda: Module(lambda m, i: m.head(m.table(i).mean(1)), table=nn.Embedding(50, N), head=dense()),
+        lambda: Module(lambda m, i: m.head(m.table(i).mean(1)), table=nn.Embedding(50, N),
+                       head=dense()),
         ids, forward=0.08, backward=0.12,
     )  # fmt: skip
 
@@ -225,9 +225,7 @@ def test_embedding_counts_repeated_tokens():
 @pytest.mark.parametrize("causal", [False, True])
 def test_attention(causal):
     def run(m, x):
-        q, k, v = (
-            layer(x).unflatten(-1, (4, -1)).transpose(1, 2) for layer in (m.q, m.k, m.v)
-        )
+        q, k, v = (layer(x).unflatten(-1, (4, -1)).transpose(1, 2) for layer in (m.q, m.k, m.v))
         y = F.scaled_dot_product_attention(q, k, v, is_causal=causal)
         return m.o(y.transpose(1, 2).flatten(2))
 

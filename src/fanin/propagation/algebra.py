@@ -19,7 +19,7 @@ from fanin.propagation.state import Base, State, function_of, gaussian
 
 
 def scaled(state: State, factor: float) -> State:
-    """factor · x."""
+    """Factor · x."""
     if factor == 1.0:
         return state
     return replace(
@@ -33,7 +33,7 @@ def scaled(state: State, factor: float) -> State:
 
 
 def shifted(state: State, offset: float) -> State:
-    """x + offset, the offset the same everywhere."""
+    """X + offset, the offset the same everywhere."""
     if offset == 0.0:
         return state
     return replace(
@@ -59,7 +59,7 @@ def _under(state: State, axes: Axes, arrays: Sequence[Array]) -> State:
 
 
 def added(one: State, two: State, covariance: Array | float = 0.0) -> State:
-    """x + y for broadcast states, given E[x y′] − E[x]E[y] under their common axes."""
+    """X + y for broadcast states, given E[x y′] − E[x]E[y] under their common axes."""
     one, two = aligned(one, two)
     blocked = one.blocked if two.blocked is None else two.blocked
     if two.is_constant:
@@ -74,7 +74,7 @@ def added(one: State, two: State, covariance: Array | float = 0.0) -> State:
 
 
 def multiplied(one: State, two: State) -> State:
-    """x · y: by quadrature where both are functions of the same numbers, else independent."""
+    """X · y: by quadrature where both are functions of the same numbers, else independent."""
     one, two = aligned(one, two)
     if two.is_constant:
         return scaled(one, two.mean).with_flags(two)

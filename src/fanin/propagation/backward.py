@@ -38,9 +38,7 @@ def total_pairs(gradient: Gradient, state: State) -> Array:
         if isinstance(component.slope, float):
             total = total + component.pairs * component.slope**2
         else:
-            total = total + component.pairs * pair_moments(
-                component.slope, state.base.correlations
-            )
+            total = total + component.pairs * pair_moments(component.slope, state.base.correlations)
     return total
 
 
@@ -95,9 +93,11 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
     coherent = way.slope is not None
     shared = state.base.key == target.base.key
     arriving: Gradient = {}
-    if coherent and (
-        shared or all(isinstance(c.slope, float) for c in gradients[out].values())
-    ) and (shared or isinstance(way.slope, float)):
+    if (
+        coherent
+        and (shared or all(isinstance(c.slope, float) for c in gradients[out].values()))
+        and (shared or isinstance(way.slope, float))
+    ):
         for source, component in gradients[out].items():
             slope = component.slope * way.slope  # type: ignore[operator]
             arriving[source] = _Component(way.move(component.pairs), slope)

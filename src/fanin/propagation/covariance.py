@@ -101,8 +101,9 @@ class _Finder:
             extra = expectation((x.values - x.mean) * (y.values - y.mean)) - slope
             c = x.base.correlations
             return slope * c + extra * c**2
-        later, other, swapped = (two, one, False) if self._when(two) > self._when(one) else (
-            one, two, True)
+        later, other, swapped = (
+            (two, one, False) if self._when(two) > self._when(one) else (one, two, True)
+        )
         operation = self.graph.producer.get(later)
         if operation is None:
             return None
@@ -167,8 +168,15 @@ class _Finder:
         states = self.call.states
         made = states[operation.outputs[0]]
         source = next(
-            (r for r in refs[:2] if r is not None and states[r].shape == made.shape
-             and self.masks.get(r, 0) & self.masks.get(other, 0)), None)
+            (
+                r
+                for r in refs[:2]
+                if r is not None
+                and states[r].shape == made.shape
+                and self.masks.get(r, 0) & self.masks.get(other, 0)
+            ),
+            None,
+        )
         if source is None:
             return None
         part = self.between(source, other, left)
@@ -197,9 +205,7 @@ class _Finder:
             return self.between(source, other, left)
         return self._viewed(source, other, made.shape, left)
 
-    def _viewed(
-        self, source: int, other: int, shape: tuple[int, ...], left: int
-    ) -> Array | None:
+    def _viewed(self, source: int, other: int, shape: tuple[int, ...], left: int) -> Array | None:
         """``other`` seen under the shape of ``source``: a tensor that it was reshaped from."""
         states = self.call.states
         seeking = other
@@ -226,15 +232,17 @@ class _Finder:
     def _product(
         self, operation: Operation, name: str, later: int, other: int, left: int
     ) -> Array | None:
-        """x W and y W with one W: n σ² cov(x, y); 0 for another W of zero mean."""
+        """X W and y W with one W: n σ² cov(x, y); 0 for another W of zero mean."""
         states = self.call.states
         twin = self.graph.producer.get(other)
         if twin is None or functional_name(twin.name) not in ("mm", "addmm"):
             return None
         position = 1 if name == "addmm" else 0
         other_position = 1 if functional_name(twin.name) == "addmm" else 0
-        mine, its = operation.args[position : position + 2], twin.args[
-            other_position : other_position + 2]
+        mine, its = (
+            operation.args[position : position + 2],
+            twin.args[other_position : other_position + 2],
+        )
         if self._root(mine[1]) != self._root(its[1]):
             return None
         x, y = mine[0].tensor, its[0].tensor

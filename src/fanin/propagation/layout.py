@@ -113,7 +113,12 @@ def _limited(arrangement: Arrangement, axes: Axes) -> Axes:
 
 
 def align_axis(
-    one: Arrangement, start_one: int, count_one: int, two: Arrangement, start_two: int, count_two: int
+    one: Arrangement,
+    start_one: int,
+    count_one: int,
+    two: Arrangement,
+    start_two: int,
+    count_two: int,
 ) -> int:
     """Split the atoms of one axis in two arrangements to the same sizes; how many there are.
 

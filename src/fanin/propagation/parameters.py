@@ -127,9 +127,9 @@ def start_states(
 ) -> dict[int, State]:
     """States of every parameter, buffer and input, by tensor id."""
     states: dict[int, State] = {}
-    for name, tensor in model.named_parameters(remove_duplicate=False):
+    for name, parameter in model.named_parameters(remove_duplicate=False):
         if name in ids and ids[name] not in states:
-            states[ids[name]] = parameter_state(name, tensor.detach(), plan, parts)
+            states[ids[name]] = parameter_state(name, parameter.detach(), plan, parts)
     for name, tensor in model.named_buffers(remove_duplicate=False):
         if name in ids and ids[name] not in states:
             states[ids[name]] = buffer_state(name, tensor.detach(), parts)

@@ -7,21 +7,19 @@ import numpy as np
 import torch
 from torch import nn
 
-from fanin.axes import Fans, dense_axes
 from fanin.graph.calling import leaves
 from fanin.graph.graph import Graph, Operation
 from fanin.graph.recorder import Recorder
 from fanin.graph.recording import on_device_of, ready, uncompiled
 from fanin.graph.restoring import untouched
-from fanin.graph.role import ParameterRole
-from fanin.graph.roles import read_roles
 from fanin.propagation.backward import walk_backward
 from fanin.propagation.call import CallParts
+from fanin.propagation.layer_rows import layer_rows, root_of
 from fanin.propagation.parameters import start_states
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State, measured
 from fanin.propagation.walk import MOST_KNOWN, walk_forward
-from fanin.signals import LayerSignal, ParameterSignal, Signals, TensorSignal
+from fanin.signals import ParameterSignal, Signals, TensorSignal
 
 # Parts of a returned mapping or dataclass that repeat inner tensors: not what a loss is taken of.
 _NOT_MAIN = ("past_key_values", "hidden_states", "attentions", "cross_attentions", "loss")
@@ -72,9 +70,7 @@ def predict(model: nn.Module, inputs: Any, plan: Mapping[str, Any] | None = None
         for tensor, value in recorder.constant_tensors:
             if not value.is_meta:
                 watcher.values[tensor] = value.detach().clone()
-        states = start_states(
-            graph, model, recorder.ids, recorder.input_tensors, plan, parts
-        )
+        states = start_states(graph, model, recorder.ids, recorder.input_tensors, plan, parts)
     for tensor, value in watcher.values.items():
         if tensor not in states and tensor not in graph.producer:
             states[tensor] = measured(value, keep=value.numel() <= MOST_KNOWN)
@@ -120,7 +116,6 @@ class _Constants:
             if not tensor.is_meta and tensor.numel() <= MOST_KNOWN:
                 # A copy: the model may write into this memory later.
                 self.values[out] = tensor.detach().clone()
-
 
     def _keep_weights(self, operation: Operation, tensors: tuple[torch.Tensor, ...]) -> None:
         known = self._from_weights
@@ -194,16 +189,12 @@ def _signals(
     return Signals(
         source="predicted",
         tensors=tensors,
-        layers=tuple(_layers(graph, ids, states, gradients)),
+        layers=tuple(layer_rows(graph, ids, states, gradients)),
         samples=samples[0] if samples else 0,
         notes=tuple(parts.notes),
         parameters=_parameters(model, graph, ids, states, gradients),
         loss_name="cotangent",
     )
-
-
-def _rms(pairs: Array | None) -> float | None:
-    return None if pairs is None else float(np.sqrt(max(float(pairs.flat[0]), 0.0)))
 
 
 def _tensor_signal(
@@ -213,9 +204,7 @@ def _tensor_signal(
     q = state.second_moment
     if state.axes and state.axes[0] and q > 0:
         # Cosine of two samples: pairs that differ in the first axis alone.
-        index = tuple(
-            1 if k < len(state.axes[0]) else 0 for k in range(state.pairs.ndim)
-        )
+        index = tuple(1 if k < len(state.axes[0]) else 0 for k in range(state.pairs.ndim))
         correlation = float(np.clip(state.pairs[index] / q, -1.0, 1.0))
     return TensorSignal(
         tensor, operation, module, state.shape,
@@ -224,7 +213,7 @@ def _tensor_signal(
         std=float(np.sqrt(state.variance)),
         finite=bool(np.isfinite(q)),
         correlation=correlation,
-        gradient_rms=_rms(gradient),
+        gradient_rms=root_of(gradient),
         gradient_finite=gradient is None or bool(np.isfinite(gradient.flat[0])),
         sampled=state.sampled,
     )  # fmt: skip
@@ -246,88 +235,7 @@ def _parameters(
             mean=state.mean,
             std=float(np.sqrt(state.variance)),
             trained=parameter.requires_grad,
-            gradient_rms=_rms(gradients.get(ids[name])),
+            gradient_rms=root_of(gradients.get(ids[name])),
             used=ids[name] in gradients,
         )
     return found
-
-
-_AFTER = frozenset({"view", "_unsafe_view", "squeeze", "unsqueeze", "_reshape_alias", "alias"})
-_BETWEEN = _AFTER | {
-    "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
-    "cudnn_batch_norm", "native_layer_norm", "native_group_norm", "native_dropout", "transpose",
-    "permute", "clone", "_to_copy",
-}  # fmt: skip
-
-
-def _layers(
-    graph: Graph,
-    ids: Mapping[str, int],
-    states: Mapping[int, State],
-    gradients: Mapping[int, Array],
-) -> Iterator[LayerSignal]:
-    """A row for every weight of two or more dimensions, at its first use, in order of running."""
-    roles = read_roles(graph)
-    seen: set[str] = set()
-    for operation in graph.operations:
-        owners = [graph.tensors[t].of_parameters for t in operation.inputs]
-        if not operation.outputs or not any(owners) or all(owners):
-            continue
-        for names in owners:
-            for name in names:
-                known = graph.parameters.get(name)
-                if name in seen or known is None or len(known.shape) < 2:
-                    continue
-                seen.add(name)
-                yield _layer(graph, operation, name, roles, ids, states, gradients)
-
-
-def _layer(
-    graph: Graph,
-    operation: Operation,
-    name: str,
-    roles: Mapping[str, ParameterRole],
-    ids: Mapping[str, int],
-    states: Mapping[int, State],
-    gradients: Mapping[int, Array],
-) -> LayerSignal:
-    output = _follow(graph, operation.outputs[0], _AFTER)
-    role = roles.get(name)
-    activation = role.activation.name if role and role.activation else "linear"
-    activated = output
-    if activation != "linear":
-        before = _follow(graph, output, _BETWEEN)
-        readers = graph.consumers.get(before, ())
-        if len(readers) >= 1 and readers[0].outputs:
-            activated = readers[0].outputs[0]
-    shape = graph.parameters[name].shape
-    axes = role.axes if role and role.axes else dense_axes(shape)
-    fans: Fans = axes.fans(shape)
-    weight = states[ids[name]]
-    made, after = states.get(output), states.get(activated)
-    return LayerSignal(
-        weight=name,
-        module=operation.module,
-        kind=role.kind if role else operation.name,
-        shape=shape,
-        fan_in=fans.fan_in,
-        fan_out=fans.fan_out,
-        weight_mean=weight.mean,
-        weight_std=float(np.sqrt(weight.variance)),
-        output=output,
-        activation=activation,
-        activated=activated,
-        output_rms=_rms(made.pairs) if made else None,
-        activated_rms=_rms(after.pairs) if after else None,
-        gradient_rms=_rms(gradients.get(output)),
-        weight_gradient_rms=_rms(gradients.get(ids[name])),
-    )
-
-
-def _follow(graph: Graph, tensor: int, names: frozenset[str]) -> int:
-    """The tensor behind a chain of such operations, each the only reader of the one before."""
-    while True:
-        readers = graph.consumers.get(tensor, ())
-        if len(readers) != 1 or readers[0].name not in names or not readers[0].outputs:
-            return tensor
-        tensor = readers[0].outputs[0]

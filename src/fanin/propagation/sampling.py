@@ -14,7 +14,7 @@ import torch
 from fanin.propagation.call import Call, rebuilt_arguments, resolve
 from fanin.propagation.layout import atoms_of
 from fanin.propagation.quadrature import NODES, Array
-from fanin.propagation.registry import Pass
+from fanin.propagation.registry import Pass, given
 from fanin.propagation.state import State, independent, measured, pair_moments_of
 
 MOST_SAMPLED = 1 << 23
@@ -141,7 +141,8 @@ def sample_backward(call: Call, totals: Mapping[int, Array]) -> list[Pass]:
     """Gradients of the inputs by automatic differentiation of one run on samples."""
     tensors = _inputs(call)
     floats = [
-        t for t in dict.fromkeys(call.operation.inputs)
+        t
+        for t in dict.fromkeys(call.operation.inputs)
         if call.kind(t).startswith(("float", "bfloat"))
     ]
     if tensors is None or not floats:
@@ -171,7 +172,7 @@ def sample_backward(call: Call, totals: Mapping[int, Array]) -> list[Pass]:
             if gradient is None:
                 continue
             moments = _moments_under(gradient, call.states[tensor])
-            passes.append(Pass(tensor, lambda _, m=moments: m, None, k))
+            passes.append(Pass(tensor, given(moments), None, k))
     return passes
 
 

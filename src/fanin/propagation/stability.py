@@ -44,21 +44,19 @@ class StackPoint:
     variance_slope: float
 
     def instability(self, depth: int) -> float:
-        """depth · max(|ln χ1|, |ln Q′|) in nats; up to about 1 the stack is safe.
+        """Depth · max(|ln χ1|, |ln Q′|) in nats; up to about 1 the stack is safe.
 
         Errors of q that shrink (Q′ < 1) do no harm: only growth of q counts.
         """
         chi = abs(_log(self.chi1))
-        return depth * max(chi, max(_log(self.variance_slope), 0.0))
+        return depth * max(chi, _log(self.variance_slope), 0.0)
 
 
 def _log(value: float) -> float:
     return math.log(value) if value > 0 else -math.inf
 
 
-def resolved(
-    function: str | Function, parameters: Mapping[str, float] | None = None
-) -> Function:
+def resolved(function: str | Function, parameters: Mapping[str, float] | None = None) -> Function:
     """The activation itself: a callable as it is, a name from ``fanin.schemes.gains``."""
     if callable(function):
         return function
@@ -100,9 +98,7 @@ def at_second_moment(function: str | Function, q: float = 1.0) -> StackPoint:
     gain_squared = q / second
     # d/dq E[φ(√q z)²] = E[φ φ′ z] / √q.
     slope = gain_squared * float(_WEIGHTS @ (values * slopes * _FINE)) / std
-    return StackPoint(
-        math.sqrt(gain_squared), q, gain_squared * float(_WEIGHTS @ slopes**2), slope
-    )
+    return StackPoint(math.sqrt(gain_squared), q, gain_squared * float(_WEIGHTS @ slopes**2), slope)
 
 
 def at_gain(function: str | Function, gain: float, start: float = 1.0) -> StackPoint | None:
@@ -171,7 +167,7 @@ def critical_gain(function: str | Function) -> StackPoint | None:
 
 
 def odd_slope(function: str | Function, tolerance: float = 1e-3) -> float | None:
-    """c where φ(x) − φ(−x) = c·x for all x, else None.
+    """C where φ(x) − φ(−x) = c·x for all x, else None.
 
     With mirrored orthogonal weights such a net is at the start an orthogonal linear map, whatever
     its depth (Balduzzi et al. 2017 for ReLU).

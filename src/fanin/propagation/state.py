@@ -78,12 +78,12 @@ class State:
 
     @property
     def second_moment(self) -> float:
-        """q = E[x²]."""
+        """Q = E[x²]."""
         return float(self.pairs.flat[0])
 
     @property
     def variance(self) -> float:
-        """q − mean²."""
+        """Q − mean²."""
         return max(self.second_moment - self.mean * self.mean, 0.0)
 
     @property
@@ -126,8 +126,14 @@ def function_of(state: State, values: Array) -> State:
     if base.std == 0.0:
         value = float(values[len(values) // 2])
         pairs = np.full_like(base.pairs, value**2)
-        return replace(state, mean=value, pairs=pairs, values=np.full_like(values, value),
-                       known=None, blocked=None)
+        return replace(
+            state,
+            mean=value,
+            pairs=pairs,
+            values=np.full_like(values, value),
+            known=None,
+            blocked=None,
+        )
     return replace(
         state,
         mean=expectation(values),

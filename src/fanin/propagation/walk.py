@@ -165,4 +165,3 @@ def _folded(call: Call) -> list[torch.Tensor] | None:
         for value, size in zip(values, sizes, strict=False)
     )
     return values if fits else None
-

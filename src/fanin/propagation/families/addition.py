@@ -1,6 +1,8 @@
 """Sums of two tensors: residual adds, biases, position tables."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from fanin.graph.graph import Ref
 from fanin.propagation.algebra import added, scaled, shifted
@@ -39,6 +41,10 @@ def add(call: Call) -> State:
     return replace(total, mirrored=mirrored)
 
 
+def _weighted(pairs: Array, move: Callable[[Array], Array], slope: float) -> Array:
+    return slope**2 * move(pairs)
+
+
 @backward("add", "sub", "rsub")
 def add_backward(call: Call) -> list[Pass]:
     """The gradient goes to both, coherently."""
@@ -52,13 +58,13 @@ def add_backward(call: Call) -> list[Pass]:
         if keeps_lengths(made.axes, target.axes):
             passes.append(Pass(tensor, move, slope))
         else:
-            passes.append(Pass(tensor, lambda p, m=move, s=slope: s**2 * m(p)))
+            passes.append(Pass(tensor, partial(_weighted, move=move, slope=slope)))
     return passes
 
 
 @forward("lerp")
 def lerp(call: Call) -> State | None:
-    """x + w (y − x), w one number."""
+    """X + w (y − x), w one number."""
     weight = call.state(2, "weight")
     if not weight.is_constant:
         return None

@@ -1,211 +1,18 @@
-"""Softmax and attention: logits from q·kᵀ, shares from softmax, averages of v.
+"""Attention as one operation: logits from q·kᵀ, shares from softmax, averages of v."""
 
-A softmax over T keys of logits with within-row std s has mean 1/T and Σa² near e^{s²}/T for
-s ≤ 1 and far below it beyond; the expectation is therefore computed, on a fixed set of Gaussian
-rows, for every number of keys that a row may see.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from fanin.propagation.algebra import added, multiplied, scaled, shifted
+from fanin.propagation.algebra import added, scaled
 from fanin.propagation.call import Call
 from fanin.propagation.families.linear import contract, contracted_pairs
-from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, shape_of
+from fanin.propagation.families.softmax import Shares, softmax_gradient, softmax_shares
+from fanin.propagation.layout import Axes, atom_range, fit, shape_of
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, independent
-
-_ROWS_TIMES_KEYS = 1 << 16
-_MOST_COUNTS = 12
-
-
-@lru_cache(maxsize=4096)
-def share_moments(keys: int, std: float) -> tuple[float, float]:
-    """Two expectations over softmax rows of ``keys`` independent logits N(0, std²).
-
-    Returns:
-        E[a²] of one share, and E[a² (1 − 2a + Σa²)]: the second moment of a logit's gradient
-        a (g − Σ a g) for gradients g of the shares that are independent with unit variance.
-    """
-    if keys <= 1:
-        return 1.0, 0.0
-    if std == 0.0 or keys > 1 << 20:
-        square = float(np.exp(min(std, 1.0) ** 2)) / keys**2
-        return square, square * (1 - 1 / keys)
-    rows = max(_ROWS_TIMES_KEYS // keys, 16)
-    z = np.random.default_rng(keys).standard_normal((rows, keys))
-    z -= z.mean(axis=1, keepdims=True)
-    z /= np.sqrt((z**2).mean() * keys / (keys - 1))
-    shares = np.exp(std * (z - z.max(axis=1, keepdims=True)))
-    shares /= shares.sum(axis=1, keepdims=True)
-    squares = shares**2
-    total = squares.sum(axis=1, keepdims=True)
-    return float(squares.mean()), float((squares * (1 - 2 * shares + total)).mean())
-
-
-def moments_of_rows(counts: Array, std: float) -> tuple[Array, Array]:
-    """``share_moments`` for rows of different numbers of keys, interpolated between a few."""
-    std = round(std, 4)
-    n = np.maximum(counts, 1)
-    distinct = np.unique(n).astype(int)
-    if len(distinct) > _MOST_COUNTS:
-        picks = np.unique(np.geomspace(distinct[0], distinct[-1], _MOST_COUNTS).round()).astype(int)
-    else:
-        picks = distinct
-    exact = np.array([share_moments(int(k), std) for k in picks])
-    square = np.exp(np.interp(np.log(n), np.log(picks), np.log(exact[:, 0])))
-    # As a part of E[a²] the second is smooth in n down to one key, where it is 0.
-    part = np.interp(np.log(n), np.log(picks), exact[:, 1] / exact[:, 0])
-    return square, square * part
-
-
-@dataclass(frozen=True)
-class Shares:
-    """A softmax's output with what its gradient needs."""
-
-    state: State
-    axis: int
-    keys: float  # mean number of keys that a row sees
-    slope: float = 0.0  # E[a² (1 − 2a + Σa²)] / E[a²]
-
-
-def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Shares:
-    """Moments of softmax(logits) along an axis; blocked positions have share 0."""
-    rank = len(logits.axes)
-    dim %= rank
-    total = logits.shape[dim]
-    if total == 1:
-        return Shares(gaussian(logits.axes, 1.0, np.ones_like(logits.pairs)), dim, 1.0)
-    axes, pairs = _one_atom(logits.pairs, logits.axes, dim)
-    position = atom_range(axes, dim).start
-    same, differ = np.take(pairs, 0, position), np.take(pairs, 1, position)
-    within = same - differ
-    std = float(np.sqrt(max(float(within.flat[0]), 0.0)))
-    correlation = np.clip(within / within.flat[0], 0.0, 1.0) if std > 0 else np.ones_like(within)
-    counts, flat_shares = _valid(blocked, logits.shape, dim)
-    if counts is None:
-        counts = np.array([float(total)])
-    seen = counts[counts > 0] if (counts > 0).any() else counts
-    squares, slopes = moments_of_rows(counts, std)
-    weights = np.maximum(counts, 0) / total
-    square = float((weights * squares).mean())
-    slope = float((weights * slopes).mean()) / square if square > 0 else 0.0
-    lowest = float((1 / np.maximum(seen, 1)).mean() * len(seen) / len(counts)) / total
-    base = np.full_like(correlation, lowest)
-    if flat_shares is not None and rank >= 2:
-        # Two rows of a causal mask overlap on the keys that both may see.
-        row_axis = dim - 1 if dim > 0 else 1
-        rows = [p - (p > position) for p in atom_range(axes, row_axis)]
-        for p in rows:
-            view = [slice(None)] * base.ndim
-            view[p] = slice(1, 2)
-            base[tuple(view)] = min(flat_shares, lowest)
-    ratio = square / lowest if lowest > 0 else 1.0
-    same_key = base * ratio**correlation
-    # Shares of a row sum to 1: what one key gets more, the others get less.
-    other_key = (1 / total - same_key) / (total - 1)
-    if flat_shares is None:
-        other_key = np.broadcast_to(other_key, same_key.shape)
-    made = np.stack([same_key, other_key], axis=position)
-    state = gaussian(logits.axes, 1 / total, fit(made, axes, logits.axes)).with_flags(logits)
-    return Shares(state, dim, float(seen.mean()), slope)
-
-
-def _one_atom(pairs: Array, axes: Axes, dim: int) -> tuple[Axes, Array]:
-    arrangement = Arrangement(atoms_of(axes), [pairs])
-    start = atom_range(axes, dim).start
-    for _ in range(len(axes[dim]) - 1):
-        arrangement.join(start)
-    return (*axes[:dim], (shape_of(axes)[dim],), *axes[dim + 1 :]), arrangement.arrays[0]
-
-
-def _valid(
-    blocked: torch.Tensor | None, shape: Sequence[int], dim: int
-) -> tuple[Array | None, float | None]:
-    """Keys that each row sees, and E[a a′] at one key of two different rows of equal shares."""
-    if blocked is None:
-        return None, None
-    mask = blocked.bool()
-    while mask.dim() < len(shape):
-        mask = mask.unsqueeze(0)
-    mask = mask.movedim(dim, -1)
-    if mask.shape[-1] == 1:
-        return None, None
-    counts = (~mask).sum(-1).double()
-    shares = (~mask).double() / counts.clamp(min=1).unsqueeze(-1)
-    overlap = None
-    if shares.dim() >= 2 and shares.shape[-2] > 1:
-        n = shares.shape[-2]
-        mean = shares.mean(-2)
-        agree = shares.square().mean(-2)
-        overlap = float(((mean.square() - agree / n) / (1 - 1 / n)).mean())
-    return counts.flatten().numpy(), overlap
-
-
-def softmax_gradient(pairs: Array, shares: Shares) -> Array:
-    """a ∘ (g − Σ a g): pair moments of the logits' gradient, given those of the shares'."""
-    state, dim = shares.state, shares.axis
-    if state.shape[dim] == 1:
-        return pairs * 0.0
-    axes, moments = _one_atom(state.pairs, state.axes, dim)
-    _, gradient = _one_atom(pairs, state.axes, dim)
-    position = atom_range(axes, dim).start
-    within = np.take(gradient, 0, position) - np.take(gradient, 1, position)
-    same = np.take(moments, 0, position) * within * shares.slope
-    made = np.stack([same, -same / max(state.shape[dim] - 1, 1)], axis=position)
-    return fit(made, axes, state.axes)
-
-
-@forward("_softmax", "_safe_softmax", "softmax")
-def softmax(call: Call) -> State:
-    """Shares that sum to 1 along an axis."""
-    logits = call.state(0)
-    shares = softmax_shares(logits, int(call.raw(1, "dim")), logits.blocked)
-    call.parts.keep(call.operation, "shares", shares)
-    return shares.state
-
-
-@backward("_softmax", "_safe_softmax", "softmax")
-def softmax_backward(call: Call) -> list[Pass]:
-    """See ``softmax_gradient``."""
-    tensor, made = call.tensor(0), call.made()
-    shares: Shares = call.parts.kept(call.operation, "shares")
-    if tensor is None:
-        return []
-    target = call.states[tensor].axes
-    move = lambda p: fit(softmax_gradient(p, shares), made.axes, target)  # noqa: E731
-    return [Pass(tensor, move)]
-
-
-@forward("_log_softmax", "log_softmax")
-def log_softmax(call: Call) -> State:
-    """x − ln Σ eˣ: the within-row part of x, shifted by −(ln T + s²/2)."""
-    from fanin.propagation.algebra import centred_pairs
-
-    logits = call.state(0)
-    dim = int(call.raw(1, "dim")) % len(logits.axes)
-    within = centred_pairs(logits.pairs, logits.axes, [dim])
-    shift = -float(np.log(logits.shape[dim]) + within.flat[0] / 2)
-    return shifted(gaussian(logits.axes, 0.0, within), shift).with_flags(logits)
-
-
-@backward("_log_softmax", "log_softmax")
-def log_softmax_backward(call: Call) -> list[Pass]:
-    """g − a Σ g, with shares near 1/T: the within-row part of g."""
-    from fanin.propagation.algebra import centred_pairs
-
-    tensor, made = call.tensor(0), call.made()
-    if tensor is None:
-        return []
-    target = call.states[tensor].axes
-    dim = int(call.raw(1, "dim")) % len(made.axes)
-    return [Pass(tensor, lambda p: fit(centred_pairs(p, made.axes, [dim]), made.axes, target))]
-
 
 _FUSED = {
     "_scaled_dot_product_flash_attention_for_cpu": (None, 3, 4),
@@ -266,7 +73,7 @@ def fused_attention(call: Call) -> list[State | None]:
 
 
 def _log_sum(call: Call, logits: State, shares: Shares) -> State | None:
-    """ln Σ eˡ over the keys, as the fused kernels return it."""
+    """Ln Σ eˡ over the keys, as the fused kernels return it."""
     shape = call.shape(1)
     if call.kind(call.operation.outputs[1]) not in ("float32", "float64"):
         return None
@@ -296,6 +103,8 @@ def fused_attention_backward(call: Call) -> list[Pass]:
     of_out = lead + "id"
     made = call.made()
 
+    shares_: Shares = shares
+
     def to_value(pairs: Array) -> Array:
         axes, found, _ = contracted_pairs(
             (used.axes, used.pairs), (made.axes, pairs), of_logits, of_out, of_v
@@ -306,7 +115,8 @@ def fused_attention_backward(call: Call) -> list[Pass]:
         axes, found, _ = contracted_pairs(
             (made.axes, pairs), (value.axes, value.pairs), of_out, of_v, of_logits
         )
-        return softmax_gradient(fit(found, axes, shares.state.axes), shares) * factor**2
+        gradient = softmax_gradient(fit(found, axes, shares_.state.axes), shares_)
+        return np.asarray(gradient * factor**2)
 
     def to_query(pairs: Array) -> Array:
         axes, found, _ = contracted_pairs(
@@ -322,9 +132,7 @@ def fused_attention_backward(call: Call) -> list[Pass]:
 
     moves = (to_query, to_key, to_value)
     return [
-        Pass(tensor, move)
-        for k, move in enumerate(moves)
-        if (tensor := call.tensor(k)) is not None
+        Pass(tensor, move) for k, move in enumerate(moves) if (tensor := call.tensor(k)) is not None
     ]
 
 
@@ -342,6 +150,3 @@ def _back(call: Call, position: int, axes: Axes, pairs: Array) -> Array:
     summed = np.tensordot(split, np.array([times, times * (times - 1)], float), axes=(at, 0))
     rest = (*axes[:dim], (heads,) if heads > 1 else (), *axes[dim + 1 :])
     return fit(np.asarray(summed), rest, target.axes)
-
-
-__all__ = ["multiplied", "softmax"]

@@ -1,12 +1,20 @@
 """Concatenation and stacking: size-weighted moments, pairs across the seams included."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from fanin.propagation.call import Call
-from fanin.propagation.families.views import part_of
-from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, plain_axes, shape_of
+from fanin.propagation.families.slices import part_of
+from fanin.propagation.layout import (
+    Axes,
+    atom_range,
+    atoms_of,
+    fit,
+    plain_axes,
+    shape_of,
+)
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian
@@ -72,7 +80,7 @@ def cat_backward(call: Call) -> list[Pass]:
         target = call.states[tensor]
         if 0 in target.shape or len(target.axes) != len(made.axes):
             continue
-        passes.append(Pass(tensor, lambda p, t=target: _stretch(p, made.axes, t.axes, dim)))
+        passes.append(Pass(tensor, partial(_stretch, given=made.axes, target=target.axes, dim=dim)))
     return passes
 
 
@@ -111,7 +119,7 @@ def stack_backward(call: Call) -> list[Pass]:
     for tensor in call.tensors(0):
         target = call.states[tensor].axes
         grown = (*target[:dim], (), *target[dim:])
-        passes.append(Pass(tensor, lambda p, g=grown: _stretch(p, made.axes, g, dim)))
+        passes.append(Pass(tensor, partial(_stretch, given=made.axes, target=grown, dim=dim)))
     return passes
 
 
@@ -164,6 +172,3 @@ def pad_backward(call: Call) -> list[Pass]:
         return fit(pairs, plain_axes(given), state.axes)
 
     return [Pass(tensor, move)]
-
-
-__all__ = ["Arrangement", "cat", "joined"]

@@ -16,7 +16,14 @@ from fanin.propagation.algebra import added
 from fanin.propagation.call import Call
 from fanin.propagation.families.linear import mirrored_input
 from fanin.propagation.families.views import reshaped
-from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, fit_flat, plain_axes
+from fanin.propagation.layout import (
+    Arrangement,
+    Axes,
+    atoms_of,
+    fit,
+    fit_flat,
+    plain_axes,
+)
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian
@@ -50,7 +57,7 @@ def line(size: int, out: int, taps: int, stride: int, padding: int, dilation: in
     return Line(forward, _counts(reached))
 
 
-def _counts(valid: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:  # type: ignore[type-arg]
+def _counts(valid: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
     n = len(valid)
     v = valid.astype(float)
     per_tap, per_row = v.sum(0), v.sum(1)
@@ -89,7 +96,9 @@ def _unsingle(full: Array, shape: Sequence[int]) -> Array:
 
 
 def spread(
-    x: Array, w: Array, lines: Sequence[tuple[tuple[float, float], tuple[float, float]]],
+    x: Array,
+    w: Array,
+    lines: Sequence[tuple[tuple[float, float], tuple[float, float]]],
     channels: int,
 ) -> Array:
     """Pair moments of Σ w x over channels and taps.
@@ -162,7 +171,7 @@ def _bits(state: State, rank: int) -> Array:
 @forward("convolution", "convolution_overrideable", "mkldnn_convolution", "cudnn_convolution",
          "_convolution")  # fmt: skip
 def convolution(call: Call) -> State:
-    """n σ² q times the share of taps that padding leaves."""
+    """N σ² q times the share of taps that padding leaves."""
     plan, weight = _plan(call), call.state(1)
     x = call.state(0)
     if weight.mirrored and x.mirrored:
@@ -213,16 +222,15 @@ def convolution_backward(call: Call) -> list[Pass]:
         total = np.zeros((2, 2, *(2,) * (rank - 2)))
         product = g[:, :, None] * bits[:, None]  # sample, out, in, *space
         positions = [
-            (ln.forward[0][0] / max(weight.shape[2 + k], 1)) * made.shape[len(made.shape) - (rank - 2) + k]
+            (ln.forward[0][0] / max(weight.shape[2 + k], 1))
+            * made.shape[len(made.shape) - (rank - 2) + k]
             if not plan.transposed
             else float(x.shape[len(x.shape) - (rank - 2) + k])
             for k, ln in enumerate(plan.lines)
         ]
         summed = np.tensordot(np.array([samples, samples * (samples - 1)], float), product, (0, 0))
         for n in positions:
-            summed = np.tensordot(
-                summed, np.array([n, n * max(n - 1, 0.0)], float), axes=(2, 0)
-            )
+            summed = np.tensordot(summed, np.array([n, n * max(n - 1, 0.0)], float), axes=(2, 0))
         view = summed.reshape(2, 2, *(1,) * (rank - 2))
         total[...] = view
         # Other taps read other positions: pairs of taps keep what differing positions share.
@@ -249,6 +257,3 @@ def convolution_backward(call: Call) -> list[Pass]:
 
         passes.append(Pass(bias, to_bias))
     return passes
-
-
-__all__ = ["atom_range", "convolution"]

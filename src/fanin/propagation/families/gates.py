@@ -5,9 +5,9 @@ import torch
 
 from fanin.propagation.algebra import multiplied
 from fanin.propagation.call import Call
-from fanin.propagation.families.views import part_of, sliced
+from fanin.propagation.families.slices import part_of, sliced
 from fanin.propagation.layout import Axes
-from fanin.propagation.quadrature import NODES, Array, expectation, pair_moments
+from fanin.propagation.quadrature import Array, pair_moments
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, function_of
 
@@ -26,14 +26,14 @@ def _sigmoid(values: Array) -> Array:
 
 @forward("glu")
 def glu(call: Call) -> State:
-    """a · σ(b) for the two halves."""
+    """A · σ(b) for the two halves."""
     one, two, _ = _halves(call)
     return multiplied(one, function_of(two, _sigmoid(two.values)))
 
 
 @backward("glu")
 def glu_backward(call: Call) -> list[Pass]:
-    """g σ(b) to one half, g a σ′(b) to the other: their mean over the whole axis."""
+    """G σ(b) to one half, g a σ′(b) to the other: their mean over the whole axis."""
     tensor, made, state = call.tensor(0), call.made(), call.state(0)
     if tensor is None:
         return []
@@ -73,6 +73,3 @@ def prelu_backward(call: Call) -> list[Pass]:
         to = mover(made.axes, slope.axes)
         passes.append(Pass(weight, lambda p: to(p * pairs)))
     return passes
-
-
-__all__ = ["NODES", "expectation", "glu"]

@@ -11,7 +11,7 @@ import torch
 
 from fanin.graph.graph import Ref
 from fanin.propagation.call import Call
-from fanin.propagation.families.views import sliced
+from fanin.propagation.families.slices import sliced
 from fanin.propagation.layout import Axes, atom_range, atoms_of, fit, plain_axes
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
@@ -176,9 +176,11 @@ def index(call: Call) -> State | None:
         dim, places, shape = single
         return gathered(state, dim, places, shape)
     refs = [ref for ref in call.raw(1) if isinstance(ref, Ref)]
-    if len(refs) == len(call.raw(1)) and all(
-        call.kind(r.tensor) not in ("bool", "uint8") for r in refs
-    ) and len(call.shape()) >= 1:
+    if (
+        len(refs) == len(call.raw(1))
+        and all(call.kind(r.tensor) not in ("bool", "uint8") for r in refs)
+        and len(call.shape()) >= 1
+    ):
         return _several(call, state, refs)
     return None
 
@@ -190,7 +192,7 @@ def _several(call: Call, state: State, refs: Sequence[Ref]) -> State | None:
     count = len(refs)
     lengths = state.shape[:count]
     shapes = [call.graph.tensors[r.tensor].shape for r in refs]
-    out = tuple(torch.broadcast_shapes(*shapes))
+    out = tuple(np.broadcast_shapes(*shapes))
     total = int(np.prod(lengths))
     joined = reshaped(state, (total, *state.shape[count:]))
     known = [call.states[r.tensor].known for r in refs]
@@ -223,11 +225,17 @@ def index_backward(call: Call) -> list[Pass]:
     share = float(np.prod(made.shape)) / max(float(np.prod(state.shape)), 1.0)
     if len(refs) == len(call.raw(1)):
         count = len(refs)
-        shape = tuple(torch.broadcast_shapes(*(call.graph.tensors[r.tensor].shape for r in refs)))
+        shape = tuple(np.broadcast_shapes(*(call.graph.tensors[r.tensor].shape for r in refs)))
         joined = reshaped(state, (int(np.prod(state.shape[:count])), *state.shape[count:]))
         if len(made.axes) == len(shape) + len(joined.axes) - 1:
-            return [Pass(tensor, lambda p: fit_flat(
-                ungathered(p, made.axes, joined, 0, None, shape), joined.axes, state.axes))]
+            return [
+                Pass(
+                    tensor,
+                    lambda p: fit_flat(
+                        ungathered(p, made.axes, joined, 0, None, shape), joined.axes, state.axes
+                    ),
+                )
+            ]
 
     def spread(pairs: Array) -> Array:
         found = np.zeros_like(state.pairs)
@@ -265,6 +273,3 @@ def gather_backward(call: Call) -> list[Pass]:
         return found
 
     return [Pass(tensor, spread)]
-
-
-__all__ = ["embedding", "gathered"]

@@ -52,8 +52,9 @@ def contracted_pairs(
             continue
         p, r = first_atom(tuple(axes_one), i), first_atom(tuple(axes_two), j)
         count = align_axis(first, p, len(a), second, r, len(b))
-        axes_one[i], axes_two[j] = tuple(first.atoms[p : p + count]), tuple(
-            second.atoms[r : r + count]
+        axes_one[i], axes_two[j] = (
+            tuple(first.atoms[p : p + count]),
+            tuple(second.atoms[r : r + count]),
         )
     ids: dict[tuple[str, int], int] = {}
 
@@ -149,7 +150,11 @@ def _spectral_norm(call: Call) -> State | None:
     for position in (0, 1):
         tensor = call.tensor(position)
         maker = call.graph.producer.get(tensor) if tensor is not None else None
-        if maker is None or maker.name != "mv" or not call.graph.tensors[maker.outputs[0]].of_parameters:
+        if (
+            maker is None
+            or maker.name != "mv"
+            or not call.graph.tensors[maker.outputs[0]].of_parameters
+        ):
             continue
         ref = maker.args[0]
         weight = call.states[ref.tensor]
@@ -185,7 +190,10 @@ def matmul_backward(call: Call) -> list[Pass]:
             continue
 
         def move(
-            pairs: Array, mine: int = mine, other: int = other, letters: str = letters,
+            pairs: Array,
+            mine: int = mine,
+            other: int = other,
+            letters: str = letters,
             others: str = others,
         ) -> Array:
             target, factor = call.state(mine), call.state(other)
@@ -199,6 +207,6 @@ def matmul_backward(call: Call) -> list[Pass]:
         bias = call.tensor(0)
         if bias is not None:
             beta = float(call.operation.kwargs.get("beta", 1))
-            move = mover(made.axes, call.state(0).axes)
-            passes.append(Pass(bias, lambda p: beta**2 * move(p)))
+            to_bias = mover(made.axes, call.state(0).axes)
+            passes.append(Pass(bias, lambda p: beta**2 * to_bias(p)))
     return passes

@@ -1,7 +1,7 @@
 """Products of two tensors elementwise: gates, masks, learned scales, rotary embeddings."""
 
 from fanin.graph.graph import Ref
-from fanin.propagation.algebra import multiplied, scaled
+from fanin.propagation.algebra import aligned, multiplied, scaled
 from fanin.propagation.call import Call
 from fanin.propagation.families.pointwise import (
     input_slopes,
@@ -11,9 +11,8 @@ from fanin.propagation.families.pointwise import (
     pointwise_forward,
     times,
 )
-from fanin.propagation.algebra import aligned
 from fanin.propagation.quadrature import expectation
-from fanin.propagation.registry import Pass, backward, forward
+from fanin.propagation.registry import Outcome, Pass, backward, forward
 from fanin.propagation.state import State, function_of, gaussian
 
 
@@ -28,7 +27,7 @@ def multiply(call: Call) -> State:
 
 @backward("mul", "multiply")
 def multiply_backward(call: Call) -> list[Pass]:
-    """g · the other factor."""
+    """G · the other factor."""
     one, two, made = call.tensor(0), call.tensor(1), call.made()
     if one is None or two is None:
         tensor, factor = (one, call.state(1)) if one is not None else (two, call.state(0))
@@ -54,8 +53,8 @@ def multiply_backward(call: Call) -> list[Pass]:
 
 
 @forward("div", "divide", "true_divide")
-def divide(call: Call) -> State | None:
-    """x · (1/y), the reciprocal by quadrature where y keeps clear of 0."""
+def divide(call: Call) -> Outcome | None:
+    """X · (1/y), the reciprocal by quadrature where y keeps clear of 0."""
     two = call.state(1)
     if isinstance(call.raw(2, "rounding_mode"), str):
         return pointwise_forward(call)
@@ -83,7 +82,7 @@ def reciprocal(state: State) -> State | None:
 
 @backward("div", "divide", "true_divide")
 def divide_backward(call: Call) -> list[Pass]:
-    """g / y to the dividend; −g x / y² to the divisor."""
+    """G / y to the dividend; −g x / y² to the divisor."""
     made, two = call.made(), call.state(1)
     one_id, two_id = call.tensor(0), call.tensor(1)
     if two.is_constant:
@@ -196,7 +195,7 @@ def masked_fill_backward(call: Call) -> list[Pass]:
 
 @forward("addcmul")
 def addcmul(call: Call) -> State:
-    """x + value · y · z."""
+    """X + value · y · z."""
     from fanin.propagation.algebra import added
 
     value = float(call.operation.kwargs.get("value", 1))

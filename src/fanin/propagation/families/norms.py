@@ -137,9 +137,7 @@ def _with_running_statistics(call: Call, plan: _Plan, state: State) -> list[Stat
     unit = scaled(added(state, scaled(centre, -1.0)), factor)
     call.parts.keep(call.operation, "unit", unit)
     call.parts.keep(call.operation, "power", factor**-2)
-    out = added(
-        multiplied(unit, plan.parameter(call, 1, 1.0)), plan.parameter(call, 2, 0.0)
-    )
+    out = added(multiplied(unit, plan.parameter(call, 1, 1.0)), plan.parameter(call, 2, 0.0))
     return [out.with_flags(state), *_statistics(call, factor**-2, None)]
 
 
@@ -180,8 +178,11 @@ def norm_backward(call: Call) -> list[Pass]:
         true_axes = call.states[tensor].axes
 
         def back(
-            pairs: Array, to: object = to, factor: Array | None = factor_pairs,
-            have: Axes = target.axes, want: Axes = true_axes,
+            pairs: Array,
+            to: object = to,
+            factor: Array | None = factor_pairs,
+            have: Axes = target.axes,
+            want: Axes = true_axes,
         ) -> Array:
             found = times(to, factor)(pairs) if factor is not None else to(pairs)  # type: ignore[arg-type,operator]
             return fit_flat(found, have, want)
@@ -190,10 +191,9 @@ def norm_backward(call: Call) -> list[Pass]:
     return passes
 
 
-
 @forward("_weight_norm_interface", "_weight_norm")
 def weight_norm(call: Call) -> list[State | None]:
-    """g · v / ‖v‖ per output: the direction keeps v's moments, the length is g's."""
+    """G · v / ‖v‖ per output: the direction keeps v's moments, the length is g's."""
     v, g = call.state(0), call.state(1)
     dim = int(call.raw(2, "dim", 0) or 0)
     count = math.prod(n for k, n in enumerate(v.shape) if k != dim)

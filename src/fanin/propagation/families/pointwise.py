@@ -118,7 +118,10 @@ def _varying(call: Call) -> tuple[list[int], dict[int, State]]:
 
 
 def _evaluate(
-    call: Call, values: dict[int, Array], states: dict[int, State], shape: tuple[int, ...] = (COUNT,)
+    call: Call,
+    values: dict[int, Array],
+    states: dict[int, State],
+    shape: tuple[int, ...] = (COUNT,),
 ) -> Array | None:
     function = resolve(call.operation.name, call.operation.overload)
     if function is None:
@@ -193,9 +196,7 @@ def input_slopes(call: Call) -> dict[int, Array] | None:
         return None
     tensors = {
         t: torch.from_numpy(
-            np.ascontiguousarray(state.values)
-            if t in varying
-            else np.full(COUNT, state.mean)
+            np.ascontiguousarray(state.values) if t in varying else np.full(COUNT, state.mean)
         )
         for t, state in states.items()
     }
@@ -209,9 +210,7 @@ def input_slopes(call: Call) -> dict[int, Array] | None:
             out = _first(function(*args, **kwargs))
             if not out.requires_grad:
                 return {}
-            found = torch.autograd.grad(
-                out.sum(), [tensors[t] for t in floats], allow_unused=True
-            )
+            found = torch.autograd.grad(out.sum(), [tensors[t] for t in floats], allow_unused=True)
     except (RuntimeError, NotImplementedError, TypeError):
         return None
     return {
@@ -239,7 +238,7 @@ def keeps_lengths(made: Axes, target: Axes) -> bool:
 
 
 def pointwise_backward(call: Call) -> list[Pass] | None:
-    """g · ∂φ for elementwise operations on functions of one base."""
+    """G · ∂φ for elementwise operations on functions of one base."""
     if not is_pointwise(call):
         return None
     slopes = input_slopes(call)
@@ -260,4 +259,3 @@ def pointwise_backward(call: Call) -> list[Pass] | None:
 def times(move: Callable[[Array], Array], factors: Array) -> Callable[[Array], Array]:
     """Multiply pair moments by those of an independent factor before moving them."""
     return lambda pairs: move(pairs * factors)
-

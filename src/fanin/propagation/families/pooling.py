@@ -6,10 +6,8 @@ from math import prod
 
 import numpy as np
 
-from fanin.propagation.algebra import averaged
 from fanin.propagation.call import Call
-from fanin.propagation.families.views import reshaped
-from fanin.propagation.layout import Axes, atom_range, atoms_of, average_weights, fit, plain_axes
+from fanin.propagation.layout import Axes, atom_range, average_weights, fit, plain_axes
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian
@@ -104,7 +102,7 @@ def _padding_share(call: Call, dims: Sequence[int]) -> float:
           "_adaptive_avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d",
           "adaptive_avg_pool3d")  # fmt: skip
 def average_pool_backward(call: Call) -> list[Pass]:
-    """g / k, to each element of the window; overlapping windows add."""
+    """G / k, to each element of the window; overlapping windows add."""
     tensor, state, made = call.tensor(0), call.state(0), call.made()
     if tensor is None:
         return []
@@ -199,7 +197,7 @@ def _max_window(call: Call) -> tuple[int, int]:
           "adaptive_max_pool3d", "adaptive_max_pool1d", "max_pool2d", "max_pool1d",
           "mkldnn_max_pool2d", "max_pool1d_with_indices")  # fmt: skip
 def max_pool_backward(call: Call) -> list[Pass]:
-    """g to the largest of each window."""
+    """G to the largest of each window."""
     tensor, state, made = call.tensor(0), call.state(0), call.made()
     if tensor is None:
         return []
@@ -257,6 +255,3 @@ def upsample_nearest_backward(call: Call) -> list[Pass]:
         return fit(found, plain_axes(state.shape), state.axes)
 
     return [Pass(tensor, move)]
-
-
-__all__ = ["atoms_of", "averaged", "reshaped"]

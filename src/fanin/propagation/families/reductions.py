@@ -15,8 +15,10 @@ from fanin.propagation.state import State, function_of, gaussian
 def _dims(call: Call, position: int = 1) -> list[int]:
     value = call.raw(position, "dim")
     rank = len(call.state(0).axes)
-    if value is None or call.operation.overload in ("", "default") and position == 1 and (
-        not isinstance(value, tuple | list | int)
+    if value is None or (
+        call.operation.overload in ("", "default")
+        and position == 1
+        and (not isinstance(value, tuple | list | int))
     ):
         return list(range(rank))
     dims = [value] if isinstance(value, int) else list(value)
@@ -35,7 +37,7 @@ def mean(call: Call) -> State:
 
 def _grown(axes: Axes, dims: list[int], made: Axes, pairs: Array) -> tuple[Axes, Array]:
     """The reduced tensor's pairs with the reduced axes back, along which all agree."""
-    position, at = 0, 0
+    at = 0
     kept = iter(made if len(made) != len(axes) else [a for i, a in enumerate(made)
                                                      if i not in dims])  # fmt: skip
     grown: list[tuple[int, ...]] = []
@@ -46,16 +48,15 @@ def _grown(axes: Axes, dims: list[int], made: Axes, pairs: Array) -> tuple[Axes,
                 at += 1
             grown.append(axis)
         else:
-            axis = next(kept)
-            at += len(axis)
-            grown.append(axis)
-        position += 1
+            left = next(kept)
+            at += len(left)
+            grown.append(left)
     return tuple(grown), pairs
 
 
 @backward("mean", "sum", "nansum")
 def mean_backward(call: Call) -> list[Pass]:
-    """g / k to each, the same for all."""
+    """G / k to each, the same for all."""
     tensor, state, made = call.tensor(0), call.state(0), call.made()
     if tensor is None:
         return []

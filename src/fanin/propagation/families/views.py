@@ -17,7 +17,6 @@ from fanin.propagation.layout import (
     fit_flat,
     plain_axes,
     regroup,
-    shape_of,
 )
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
@@ -54,9 +53,7 @@ def detach_backward(call: Call) -> list[Pass]:
     return []
 
 
-def _through(
-    call: Call, move: Callable[[Array], Array], slope: float | None = 1.0
-) -> list[Pass]:
+def _through(call: Call, move: Callable[[Array], Array], slope: float | None = 1.0) -> list[Pass]:
     tensor = call.tensor(0)
     return [] if tensor is None else [Pass(tensor, move, slope)]
 
@@ -147,9 +144,7 @@ def permute_backward(call: Call) -> list[Pass]:
     atoms = [p for d in _order(call) for p in atom_range(state.axes, d)]
     moved = tuple(state.axes[d] for d in _order(call))
     inverse = np.argsort(atoms)
-    return _through(
-        call, lambda pairs: fit(pairs, call.made().axes, moved).transpose(inverse)
-    )
+    return _through(call, lambda pairs: fit(pairs, call.made().axes, moved).transpose(inverse))
 
 
 @forward("expand", "broadcast_to", "expand_copy")
@@ -197,136 +192,6 @@ def expand_backward(call: Call) -> list[Pass]:
         return []
     slope = 1.0 if call.shape() == call.state(0).shape else None
     return [Pass(tensor, mover(call.made().axes, call.state(0).axes), slope)]
-
-
-def sliced(state: State, dim: int, length: int, view: object) -> State:
-    """A part of one axis: the other moments stay."""
-    axes, position = state.axes, atom_range(state.axes, dim).start
-    arrangement = Arrangement(atoms_of(axes), [state.pairs, state.base.pairs])
-    for _ in range(len(axes[dim]) - 1):
-        arrangement.join(position)
-    arrays = arrangement.arrays
-    if axes[dim] and length == 1:
-        arrays = [np.take(a, 0, position) for a in arrays]
-    new = (*axes[:dim], (length,) if length != 1 else (), *axes[dim + 1 :])
-    return moved_state(state, new, arrays[0], arrays[1], view)
-
-
-# Gradients of disjoint parts never meet in one element: they add in squares, not coherently,
-# hence slope None for slices.
-def part_of(pairs: Array, given: Axes, target: Axes, dim: int) -> Array:
-    """Pair moments of a gradient that is 0 outside of a slice: back in the whole axis."""
-    n, length = shape_of(target)[dim], shape_of(given)[dim]
-    joined = (*target[:dim], (n,) if n != 1 else (), *target[dim + 1 :])
-    inside = (*target[:dim], (length,) if length != 1 else (), *target[dim + 1 :])
-    pairs = fit(pairs, given, inside)
-    if n == 1:
-        return fit(pairs, joined, target)
-    position = atom_range(joined, dim).start
-    if length == 1:
-        pairs = np.stack([pairs, np.zeros_like(pairs)], axis=position)
-        share = np.array([1 / n, 0.0])
-    else:
-        share = np.array([length / n, length * (length - 1) / (n * (n - 1))])
-    view = [1] * pairs.ndim
-    view[position] = 2
-    return fit(pairs * share.reshape(view), joined, target)
-
-
-def _dim(call: Call, value: int) -> int:
-    return value % max(len(call.state(0).axes), 1)
-
-
-@forward("slice", "narrow", "slice_copy")
-def slice_(call: Call) -> State:
-    """A range of one axis."""
-    dim = _dim(call, call.raw(1, "dim", 0) or 0)
-    view = (call.name, *call.operation.args[1:])
-    return sliced(call.state(0), dim, call.shape()[dim], view)
-
-
-@backward("slice", "narrow", "slice_copy")
-def slice_backward(call: Call) -> list[Pass]:
-    """0 outside of the range."""
-    dim = _dim(call, call.raw(1, "dim", 0) or 0)
-    made, target = call.made().axes, call.state(0).axes
-    if shape_of(made) == shape_of(target):
-        return _through(call, lambda pairs: fit(pairs, made, target))
-    return _through(call, lambda pairs: part_of(pairs, made, target, dim), None)
-
-
-@forward("select", "select_copy")
-def select(call: Call) -> State:
-    """One index of one axis."""
-    dim = _dim(call, call.raw(1, "dim"))
-    part = sliced(call.state(0), dim, 1, ("select", dim, call.raw(2, "index")))
-    return replace(part, axes=(*part.axes[:dim], *part.axes[dim + 1 :]))
-
-
-@backward("select", "select_copy")
-def select_backward(call: Call) -> list[Pass]:
-    """0 at the other indices."""
-    dim = _dim(call, call.raw(1, "dim"))
-    made, target = call.made().axes, call.state(0).axes
-    kept = (*made[:dim], (), *made[dim:])
-    return _through(call, lambda pairs: part_of(pairs, kept, target, dim), None)
-
-
-def _piece_dim(call: Call) -> int:
-    return _dim(call, (call.raw(1, "dim") if call.name == "unbind" else call.raw(2, "dim")) or 0)
-
-
-@forward("split", "split_with_sizes", "unsafe_split", "chunk", "unsafe_chunk", "tensor_split",
-         "unsafe_split_with_sizes", "split_with_sizes_copy", "split_copy")  # fmt: skip
-def split(call: Call) -> list[State]:
-    """Several ranges of one axis."""
-    dim = _piece_dim(call)
-    count = len(call.operation.outputs)
-    return [
-        sliced(call.state(0), dim, call.shape(k)[dim], (call.name, k, call.operation.index))
-        for k in range(count)
-    ]
-
-
-@backward("split", "split_with_sizes", "unsafe_split", "chunk", "unsafe_chunk", "tensor_split",
-          "unsafe_split_with_sizes", "split_with_sizes_copy", "split_copy")  # fmt: skip
-def split_backward(call: Call) -> list[Pass]:
-    """Each piece's gradient in its range."""
-    dim, tensor, target = _piece_dim(call), call.tensor(0), call.state(0).axes
-    if tensor is None:
-        return []
-    return [
-        Pass(tensor, lambda p, k=k: part_of(p, call.made(k).axes, target, dim), None, k)
-        for k in range(len(call.operation.outputs))
-    ]
-
-
-@forward("unbind", "unbind_copy")
-def unbind(call: Call) -> list[State]:
-    """Every index of one axis."""
-    dim = _piece_dim(call)
-    states = []
-    for k in range(len(call.operation.outputs)):
-        part = sliced(call.state(0), dim, 1, ("select", dim, k))
-        states.append(replace(part, axes=(*part.axes[:dim], *part.axes[dim + 1 :])))
-    return states
-
-
-@backward("unbind", "unbind_copy")
-def unbind_backward(call: Call) -> list[Pass]:
-    """Each index's gradient in its place."""
-    dim, tensor, target = _piece_dim(call), call.tensor(0), call.state(0).axes
-    if tensor is None:
-        return []
-
-    def move(pairs: Array, k: int) -> Array:
-        made = call.made(k).axes
-        return part_of(pairs, (*made[:dim], (), *made[dim:]), target, dim)
-
-    return [
-        Pass(tensor, lambda p, k=k: move(p, k), None, k)
-        for k in range(len(call.operation.outputs))
-    ]
 
 
 @forward("roll", "flip", "fliplr", "rot90")
