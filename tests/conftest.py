@@ -2,6 +2,9 @@
 
 import pytest
 
+# Doctests are looked for in every module, but a conftest is no module of its own.
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]
+
 
 @pytest.fixture(autouse=True)
 def _away_from_the_checkout(tmp_path, monkeypatch):
