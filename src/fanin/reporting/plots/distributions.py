@@ -109,7 +109,7 @@ def _panels(
             for trace in _shape(case.recipe, case.look, moment, shape, tallest):
                 traces.append({**trace, "xaxis": f"x{suffix}", "yaxis": f"y{suffix}"})
         heading = f"{case.recipe}: {spread(shapes)}" if len(drawn) > 1 else quantity
-        layout[f"xaxis{suffix}"] = axis(label(heading), nticks=4, tickangle=0)
+        layout[f"xaxis{suffix}"] = axis(label(heading), nticks=5, tickangle=0)
         layout[f"yaxis{suffix}"] = axis("density" if place % columns == 0 else "", nticks=4)
     return Picture(
         title=f"{title} of {layer}" if layer else title,
