@@ -33,8 +33,8 @@ def read_weight(facts: Facts, name: str, uses: list[Use]) -> ParameterRole:
     writer = facts.writers.get(name) if role not in _NEVER_WRITERS else None
     if writer is not None:
         evidence.append(
-            f"{at(writer.operation)} adds its result to the stream that the branch read; "
-            f"{writer.branches} residual adds on that path"
+            f"{at(writer.operation)} adds its result to the stream that the branch read, "
+            f"one of {writer.branches} on that path"
         )
     shortcut = facts.shortcuts.get(name)
     if shortcut is not None:
