@@ -36,11 +36,11 @@ def trial(**changes):
         "losses": (2.3, 1e30, math.inf),
         "accuracies": (0.1, 0.2, 0.0),
         "held_out_steps": (0, 2),
-        "held_out_losses": (2.3, math.nan),
+        "held_out_losses": (2.3, float("nan")),
         "held_out_accuracies": (0.1, 0.1),
         "gradient_steps": (0,),
-        "gradient_norms": {"0.weight": (0.1 + 0.2,)},
-        "layers": (LayerSnapshot("0.weight", LINEAR, UNEVEN, None, POINT, 0.5, math.inf),),
+        "gradient_norms": {"0.weight": (float("nan"),)},
+        "layers": (LayerSnapshot("0.weight", LINEAR, UNEVEN, None, POINT, float("nan"), math.inf),),
         "findings": (finding,),
         "seconds": 0.25,
         "trained": "together",
@@ -58,6 +58,7 @@ def test_a_trial_survives_the_round_trip_exactly():
     assert back == finite
     wild = trial_from_json(json.loads(text_of(trial())))
     assert text_of(wild) == text_of(trial())
+    assert wild == trial()
     assert wild.losses == (2.3, 1e30, math.inf)
     assert math.isnan(wild.held_out_losses[1])
 

@@ -14,6 +14,12 @@ FINAL_SHARE = 0.1
 """Share of the steps, at the end, over which the final training loss is averaged."""
 
 
+def _one_nan(value: float) -> float:
+    # Python takes two NaNs for equal in a tuple only if they are one object. With this one, a
+    # trial that diverged equals itself read back from its file.
+    return math.nan if math.isnan(value) else value
+
+
 @dataclass(frozen=True)
 class LayerSnapshot:
     """Distributions of one weighted layer, at the start and at the end of a trial."""
@@ -25,6 +31,12 @@ class LayerSnapshot:
     gradient_start: Histogram | None
     activation_rms: float | None = None
     gradient_rms: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("activation_rms", "gradient_rms"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _one_nan(value))
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,12 @@ class Trial:
     findings: tuple[Finding, ...] = ()
     seconds: float = 0.0
     trained: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("losses", "accuracies", "held_out_losses", "held_out_accuracies"):
+            object.__setattr__(self, name, tuple(map(_one_nan, getattr(self, name))))
+        norms = {n: tuple(map(_one_nan, values)) for n, values in self.gradient_norms.items()}
+        object.__setattr__(self, "gradient_norms", norms)
 
     @property
     def diverged(self) -> bool:
