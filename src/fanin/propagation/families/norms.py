@@ -14,6 +14,7 @@ from fanin.propagation.algebra import (
     aligned,
     averaged,
     centred_pairs,
+    mean_pairs,
     multiplied,
 )
 from fanin.propagation.call import Call
@@ -91,6 +92,20 @@ def normalised(pairs: Array, axes: Axes, dims: Sequence[int], eps: float, centre
     return result
 
 
+def inverse_spread(pairs: Array, axes: Axes, dims: Sequence[int], centre: bool) -> float:
+    """E[1/s²]·E[s²] of the power s² that a norm divides by: above 1 when it averages few numbers.
+
+    s² of ν independent numbers is χ²-like, with E[1/s²] = ν/(ν − 2); 1/ν is the mean squared
+    correlation over all pairs of the numbers averaged, each with itself included.
+    """
+    centred = centred_pairs(pairs, axes, dims) if centre else pairs
+    if centred.flat[0] <= 0:
+        return 1.0
+    square = (centred / centred.flat[0]) ** 2
+    inverse = float(mean_pairs(square, axes, dims).flat[0])
+    return 1 / (1 - 2 * min(inverse, 0.25))
+
+
 @forward(*_LAYER, *_BATCH, "native_group_norm")
 def norm(call: Call) -> list[State | None]:
     """Unit second moment, the mean over the normalised axes taken off."""
@@ -106,6 +121,8 @@ def norm(call: Call) -> list[State | None]:
     unit = gaussian(state.axes, mean, unit_pairs)
     call.parts.keep(call.operation, "unit", unit)
     call.parts.keep(call.operation, "power", power)
+    spread = inverse_spread(view.pairs, view.axes, plan.dims, plan.centre)
+    call.parts.keep(call.operation, "spread", spread)
     scale = plan.parameter(call, plan.weight_position, 1.0)
     out = multiplied(unit, scale)
     if call.name == "native_layer_norm" or call.name not in _LAYER:
@@ -160,7 +177,8 @@ def norm_backward(call: Call) -> list[Pass]:
         count = float(np.prod([view.shape[d] for d in plan.dims]))
         # x̂ takes one direction of the n that the statistics run over.
         left = left * (1 - 1 / count) if count > 1 else left * 0.0
-        return fit_flat(left, view.axes, state.axes) / power if power > 0 else inner * 0.0
+        spread: float = call.parts.kept(call.operation, "spread") or 1.0
+        return fit_flat(left, view.axes, state.axes) * spread / power if power > 0 else inner * 0.0
 
     passes = []
     source = call.tensor(0)
