@@ -177,3 +177,39 @@ def test_no_more_than_64_mib_beyond_the_tensors():
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 64 * 1024
+
+
+def test_recurrent_layers_keep_their_flat_weights():
+    meta, real = on_meta(lambda: nn.LSTM(3, 4, num_layers=2)), nn.LSTM(3, 4, num_layers=2)
+    identities = [id(p) for p in meta.parameters()]
+    for model in (meta, real):
+        fanin.initialize(model, recipe="lstm", seed=1)
+    assert [id(p) for p in meta.parameters()] == identities
+    x = torch.randn(5, 2, 3)
+    assert torch.equal(meta(x)[0], real(x)[0])
+    meta(x)[0].sum().backward()
+    assert all(p.grad is not None for p in meta.parameters())
+    meta.double()
+    assert meta(x.double())[0].dtype == torch.float64
+
+
+@pytest.mark.parametrize("family", ["bert", "gemma"])
+def test_buffers_of_modules_that_do_not_store_their_config(family):
+    transformers = pytest.importorskip("transformers")
+    sizes = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "vocab_size": 50,
+    }  # fmt: skip
+    if family == "bert":
+        build = lambda: transformers.BertModel(transformers.BertConfig(**sizes))  # noqa: E731
+    else:
+        config = transformers.GemmaConfig(**sizes, num_key_value_heads=1, head_dim=16)
+        build = lambda: transformers.GemmaForCausalLM(config)  # noqa: E731
+    real, meta = build().eval(), on_meta(build).eval()
+    for model in (real, meta):
+        fanin.initialize(model, recipe="normal_0.02")
+    theirs = dict(meta.named_buffers())
+    for name, buffer in real.named_buffers():
+        assert torch.equal(theirs[name], buffer), name
+    ids = torch.arange(8)[None]
+    assert torch.equal(meta(input_ids=ids)[0], real(input_ids=ids)[0])

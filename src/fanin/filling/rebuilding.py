@@ -3,18 +3,24 @@
 A model built on the meta device has no memory anywhere.  Parameters are drawn; buffers (rotary
 frequencies, causal masks, running statistics) and constant attributes are what the constructor
 of their module would have computed.  So that one module is constructed once more, off the meta
-device, from the settings that it stored under the names of its constructor's arguments.
+device, from the settings that it stored under the names of its constructor's arguments; failing
+that, transformers' own ``_init_weights`` of the model around is asked to write its buffers.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from fanin.errors import PlanError
+from fanin.filling.owner_initialisation import (
+    ParametersUnfilled,
+    filled_by_owner,
+    initialising_owner,
+    modules_around,
+)
 from fanin.filling.transaction import Transaction
 from fanin.randomness import Address
 
@@ -44,23 +50,46 @@ def rebuild_meta_buffers(model: nn.Module, transaction: Transaction, seed: int) 
                 transaction.write(full, torch.full((), value))
                 written[full] = f"running statistics of {kind} start at 0 and 1"
             continue
-        fresh = _rebuild(path, module, sorted([*buffers, *constants])[0], seed)
-        for local, full in buffers.items():
-            computed = fresh._buffers.get(local)
-            _require_same(prefix + local, module._buffers[local], computed)
-            assert computed is not None
-            transaction.write(full, computed)
-            written[full] = f"computed as {kind}'s constructor does"
-        if constants:
-            transaction.remember(module.__dict__)
-            for local in constants:
-                constant = vars(fresh).get(local)
-                _require_same(prefix + local, vars(module)[local], constant)
-                # A constant that is one of the buffers, as it often is, stays that buffer.
-                own = [b for b, tensor in fresh._buffers.items() if tensor is constant]
-                same = transaction.open(prefix + own[0]) if own else constant
-                module.__dict__[local] = same
+        around = modules_around(model, path)
+        owner = initialising_owner(around)
+        try:
+            fresh = _rebuild(path, module, around, sorted([*buffers, *constants])[0], seed)
+        except PlanError:
+            values = filled_by_owner(owner, module, path, seed) if owner and not constants else None
+            if values is None or set(values) < set(buffers):
+                raise
+            for local, full in buffers.items():
+                transaction.write(full, values[local])
+                written[full] = f"written by {type(owner).__name__}._init_weights"
+            continue
+        _take(fresh, module, prefix, buffers, constants, transaction)
+        written.update(dict.fromkeys(buffers.values(), f"computed as {kind}'s constructor does"))
     return written
+
+
+def _take(
+    fresh: nn.Module,
+    module: nn.Module,
+    prefix: str,
+    buffers: Mapping[str, str],
+    constants: list[str],
+    transaction: Transaction,
+) -> None:
+    """Take buffers and constants over from a module that was constructed again."""
+    for local, full in buffers.items():
+        computed = fresh._buffers.get(local)
+        _require_same(prefix + local, module._buffers[local], computed)
+        assert computed is not None
+        transaction.write(full, computed)
+    if not constants:
+        return
+    transaction.remember(module.__dict__)
+    for local in constants:
+        constant = vars(fresh).get(local)
+        _require_same(prefix + local, vars(module)[local], constant)
+        # A constant that is one of the buffers, as it often is, stays that buffer.
+        own = [b for b, tensor in fresh._buffers.items() if tensor is constant]
+        module.__dict__[local] = transaction.open(prefix + own[0]) if own else constant
 
 
 def _is_meta(value: object) -> bool:
@@ -72,13 +101,15 @@ def _is_running(module: nn.Module, names: set[str]) -> bool:
     return isinstance(module, nn.modules.batchnorm._NormBase) and names <= running
 
 
-def _rebuild(path: str, module: nn.Module, local: str, seed: int) -> nn.Module:
+def _rebuild(
+    path: str, module: nn.Module, around: list[nn.Module], local: str, seed: int
+) -> nn.Module:
     """A second module of the same class and settings, on the CPU, its parameters unfilled."""
     where = f"{path}.{local}" if path else local
     kind = type(module)
-    arguments = _stored_arguments(module, where)
+    arguments = _stored_arguments(module, around, where)
     # Buffers that a constructor draws at random come from the seed and their name alone.
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"), _ParametersUnfilled():
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"), ParametersUnfilled():
         torch.manual_seed(Address(seed, where).key() & (2**63 - 1))
         try:
             return kind(**arguments)
@@ -93,18 +124,21 @@ _ADVICE = "Build the model on the CPU, or load that tensor with fanin.adopt."
 _NEVER_STORED = {"device": "cpu"}
 
 
-def _stored_arguments(module: nn.Module, where: str) -> dict[str, Any]:
+def _stored_arguments(module: nn.Module, around: list[nn.Module], where: str) -> dict[str, Any]:
     """The constructor's arguments, read from the attributes of the same names.
 
-    An argument that is stored nowhere is an error even where it has a default: the value that
-    was given cannot be known, and a wrong rotary base is worse than a message.
+    ``config`` may be that of the nearest module around, as in transformers' models.  An argument
+    that is stored nowhere is an error even where it has a default: the value that was given
+    cannot be known, and a wrong rotary base is worse than a message.
     """
     kind: Callable[..., Any] = type(module)
     found: dict[str, Any] = {}
     for name, parameter in inspect.signature(kind).parameters.items():
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
             continue
-        value = next(_attributes(module, name), inspect.Parameter.empty)
+        places = [module, *around] if name == "config" else [module]
+        found_at = (value for place in places for value in _attributes(place, name))
+        value = next(found_at, inspect.Parameter.empty)
         if value is not inspect.Parameter.empty:
             found[name] = value
         elif name in _NEVER_STORED:
@@ -137,19 +171,3 @@ def _require_same(name: str, wanted: torch.Tensor | None, found: object) -> None
             f"{name!r} is on the meta device, and constructing its module again does not give a "
             f"tensor of its shape. {_ADVICE}"
         )
-
-
-class _ParametersUnfilled(TorchFunctionMode):
-    """Skip what a constructor writes into parameters: only its buffers are wanted.
-
-    Unwritten memory is never touched, so that building a wide layer again costs nothing.
-    """
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        name = getattr(func, "__name__", "")
-        in_place = name.endswith("_") and not name.endswith("__")
-        if in_place and name != "requires_grad_" and args and isinstance(args[0], nn.Parameter):
-            return args[0]
-        return func(*args, **(kwargs or {}))

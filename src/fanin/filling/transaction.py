@@ -28,6 +28,7 @@ class Transaction:
         self._copies: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._fresh: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
         self._swapped: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._recurrent: list[nn.RNNBase] = []
         self._tables: list[tuple[dict[str, Any], dict[str, Any]]] = []
 
     def tensor(self, name: str) -> torch.Tensor:
@@ -86,6 +87,11 @@ class Transaction:
 
     def _commit(self) -> None:
         """Give the tensors that had no memory their new contents."""
+        if self._fresh:
+            self._recurrent = [m for m in self._model.modules() if isinstance(m, nn.RNNBase)]
+        for layer in self._recurrent:
+            # Weak references would forbid the swap; the objects that they are to stay the same.
+            layer._flat_weight_refs = []
         for live, fresh in self._fresh.values():
             if not isinstance(live, nn.Parameter):
                 continue
@@ -104,6 +110,8 @@ class Transaction:
                 if buffer is not None and id(buffer) in self._fresh:
                     self.remember(module._buffers)
                     module._buffers[name] = self._fresh[id(buffer)][1]
+        for layer in self._recurrent:
+            layer._init_flat_weights()
 
     def _roll_back(self) -> None:
         interrupted: KeyboardInterrupt | None = None
@@ -124,6 +132,8 @@ class Transaction:
             yield partial(_swap, *self._swapped.pop())
         for live, copy in self._copies.values():
             yield partial(_put_back, live, copy)
+        for layer in self._recurrent:
+            yield layer._init_flat_weights
 
 
 def _swap(a: torch.Tensor, b: torch.Tensor) -> None:

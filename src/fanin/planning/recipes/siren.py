@@ -23,6 +23,14 @@ def frequency(circumstances: Circumstances) -> float:
     return circumstances.number(*_SETTINGS) or FREQUENCY
 
 
+def own_frequency(subject: Subject) -> float | None:
+    """ω of the sine that reads this layer, off the recorded operations; None where none does."""
+    activation = subject.role.activation
+    if activation is None or activation.name != "sin":
+        return None
+    return abs(activation.input_scale) or None
+
+
 def decide(subject: Subject, circumstances: Circumstances) -> Decision:
     """First layer U(±1/n), others U(±√(6/n)/ω)."""
     evidence = subject.role.evidence
@@ -31,7 +39,7 @@ def decide(subject: Subject, circumstances: Circumstances) -> Decision:
         if subject.role.depth == 1:
             bound = 1 / fan_in
             return Decision(Uniform(-bound, bound), f"first layer: U(±1/{fan_in:g})", evidence)
-        omega = frequency(circumstances)
+        omega = own_frequency(subject) or frequency(circumstances)
         bound = math.sqrt(6 / fan_in) / omega
         reason = f"U(±√(6/{fan_in:g})/ω) with ω = {omega:g}"
         return Decision(Uniform(-bound, bound), reason, evidence)
@@ -51,7 +59,8 @@ RECIPE = Recipe(
     paper="Sitzmann et al., Implicit Neural Representations with Periodic Activation Functions, "
     "NeurIPS 2020",
     docs="""\
-For networks of sin(ω(Wx + b)). ω is read off the modules' settings (omega_0, w0, …), else 30.
+For networks of sin(ω(Wx + b)). ω is read off the recorded operations; for a last layer without a
+sine off the modules' settings (omega_0, w0, …), else 30.
 Biases keep PyTorch's U(±1/√n), as in vsitzmann/siren.""",
     decide=decide,
 )
