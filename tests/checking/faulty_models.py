@@ -239,6 +239,13 @@ def unused_layer():
     return Net(), *vectors()
 
 
+def every_parameter_from_one_normal():
+    model, x, y = cnn_with_batch_norm()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.02)
+    return model, x, y
+
+
 def equal_stacked_experts():
     class Experts(nn.Module):
         def __init__(self, experts=4, d=32):
@@ -288,5 +295,6 @@ FAULTY = {
     batch_norm_plain_deep: {"FAN104"},
     residual_without_norm_or_scale: {"FAN102"},
     unused_layer: {"FAN115"},
+    every_parameter_from_one_normal: {"FAN305"},
     equal_stacked_experts: {"FAN202"},
 }

@@ -421,6 +421,25 @@ def identity_resnet_mlp():
     return model.append(nn.Linear(64, 10)), *vectors()
 
 
+def dcgan_generator():
+    model = nn.Sequential(
+        nn.ConvTranspose2d(64, 32, 4, 1, 0, bias=False),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.ConvTranspose2d(32, 16, 4, 2, 1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.ConvTranspose2d(16, 3, 4, 2, 1, bias=False),
+        nn.Tanh(),
+    )
+    for module in model:
+        if isinstance(module, nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0, 0.02)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1, 0.02)
+    return model, torch.randn(32, 64, 1, 1), None
+
+
 def _hf(build, **inputs):
     model = build()
     return model, inputs, None
@@ -547,5 +566,6 @@ HEALTHY = [
     autoencoder_binary,
     untargeted,
     identity_resnet_mlp,
+    dcgan_generator,
 ]
 TRANSFORMERS = [gpt2, bert, llama, vit_hf, convnext, resnet_hf, t5]

@@ -40,7 +40,7 @@ def test_an_unknown_rule_names_the_nearest(field):
 
 def test_what_runs_depends_on_what_is_given():
     model, x, y = relu_mlp()
-    assert set(check(model).rules_run) == {"FAN106", "FAN201", "FAN203", "FAN304"}
+    assert set(check(model).rules_run) == {"FAN106", "FAN201", "FAN203", "FAN304", "FAN305"}
     assert "FAN401" not in check(model, x).rules_run
     assert "FAN401" in check(model, x, target=y).rules_run
     assert "FAN501" in check(model, plan=Plan("none", "Sequential")).rules_run
