@@ -88,6 +88,22 @@ def compare(
         DataError: data, networks or settings that cannot be trained on.
         UnknownNameError: an unknown recipe, optimizer, loss or engine.
         OutputError: ``out`` cannot be written to.
+
+    Examples:
+        >>> import tempfile
+        >>> import fanin, torch
+        >>> from torch import nn
+        >>> x = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
+        >>> y = (x[:, 0] > 0).long()
+        >>> def deep():
+        ...     hidden = [m for _ in range(12) for m in (nn.Linear(8, 8), nn.ReLU())]
+        ...     return nn.Sequential(*hidden, nn.Linear(8, 2))
+        >>> study = fanin.compare(
+        ...     deep, (x, y), ["torch", "orthogonal", "mirrored"], seeds=3, steps=60,
+        ...     learning_rates=0.03, out=tempfile.mkdtemp(), progress=False,
+        ... )
+        >>> study.summary()["deep"].best, len(study.trials), study.trials[0].trained
+        ('mirrored', 9, 'together')
     """
     check_engine(engine)
     chosen_seeds = _seeds(seeds)
