@@ -38,7 +38,9 @@ def parameter_state(
         return constant(tuple(tensor.shape), 0.0)
     if not tensor.is_floating_point():
         return measured(tensor, keep=True)
-    return measured(tensor, keep=False)
+    # What the plan leaves has its values, not a distribution: a state matrix, a table of decays.
+    left = assignment is not None or (plan is None and tensor.dim() < 2)
+    return measured(tensor, keep=left and tensor.numel() <= MOST_BUFFER)
 
 
 def _drawn(name: str, shape: tuple[int, ...], assignment: Any) -> State:

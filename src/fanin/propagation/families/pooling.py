@@ -146,7 +146,8 @@ def _order_weights(count: int, correlation: float) -> Array:
 
 
 @forward("max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d",
-         "adaptive_max_pool3d", "adaptive_max_pool1d", "max_pool2d", "max_pool1d", "mkldnn_max_pool2d",
+         "adaptive_max_pool3d", "adaptive_max_pool1d", "max_pool2d", "max_pool1d",
+         "mkldnn_max_pool2d",
          "max_pool1d_with_indices")  # fmt: skip
 def max_pool(call: Call) -> list[State | None] | None:
     """The largest of k equicorrelated normals, through the increasing function that made them."""
