@@ -34,17 +34,20 @@ def plan_command(
     import fanin
     from fanin.cli.inputs import read_inputs
     from fanin.cli.target import load_model
-    from fanin.reporting import terminal
+    from fanin.reporting import save_plan, terminal
 
     check_writable(save)
     model, given = load_model(target)
-    made = fanin.plan(
-        model, read_inputs(input, given), recipe, overrides=read_overrides(set_), keep=keep
-    )
+    inputs = read_inputs(input, given)
+    made = fanin.plan(model, inputs, recipe, overrides=read_overrides(set_), keep=keep)
     if diff is not None:
         print(made.diff(fanin.Plan.load(diff)))
     else:
         terminal.show_plan(made)
-    if save is not None:
+    if save is None:
+        return
+    if save.suffix == ".html" and inputs is not None:
+        save_plan(made, save, signals=fanin.predict(model, inputs, made))
+    else:
         made.save(save)
-        print(f"plan: {save}")
+    print(f"plan: {save}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from fanin.checking.findings import Diagnosis
 from fanin.reporting.folded_findings import SEVERITIES, FoldedFinding, fold, verdict
 from fanin.reporting.numbers import number
-from fanin.reporting.terminal.text import SEVERITY_STYLES, name_width, safe, show, table
+from fanin.reporting.terminal.text import SEVERITY_STYLES, safe, set_name_width, show, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,7 +23,7 @@ def show_diagnosis(diagnosis: Diagnosis, console: "Console | None" = None) -> No
 
     parts: list[Table | Text | Padding] = []
     if diagnosis.layers:
-        parts += [_layers(diagnosis), Text("")]
+        parts += [_layers(diagnosis, console), Text("")]
     for found in fold([diagnosis.findings]):
         parts += [_headline(found), Padding(_body(found), (0, 0, 1, 4))]
     style = "green" if diagnosis.ok else SEVERITY_STYLES[_worst(diagnosis)]
@@ -68,7 +68,7 @@ def _body(found: FoldedFinding) -> "Text":
     return Text("\n").join(lines)
 
 
-def _layers(diagnosis: Diagnosis) -> "Table":
+def _layers(diagnosis: Diagnosis, console: "Console | None") -> "Table":
     """The table of layers; of a deep model its first and last ones and those with a finding."""
     from rich.text import Text
 
@@ -83,7 +83,7 @@ def _layers(diagnosis: Diagnosis) -> "Table":
         ["dead: units that are always 0."] * dead + ["flat: saturated elements."] * saturated
     )
     made.caption_justify = "left"
-    made.columns[0].min_width = name_width((layer.weight for layer in shown), most=24)
+    set_name_width(made, (layer.weight for layer in shown), console, share=0.3)
     skipped = 0
     for place, layer in enumerate(shown):
         near_an_end = min(place, len(shown) - 1 - place) < LAYERS_SHOWN // 2

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from fanin.filling.ledger import Ledger
 from fanin.reporting.ledger_rows import LedgerRow, counts, ledger_rows
 from fanin.reporting.numbers import number
-from fanin.reporting.terminal.text import name_width, safe, show, table
+from fanin.reporting.terminal.text import safe, set_name_width, show, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,7 +25,7 @@ def show_ledger(ledger: Ledger, console: "Console | None" = None) -> None:
 
     rows = table("parameter", "verdict", "std (expected)", "scheme, and why", fixed=("verdict",))
     folded = ledger_rows(ledger)
-    rows.columns[0].min_width = name_width(row.name for row in folded)
+    set_name_width(rows, (f"{row.name} ×{row.count}" for row in folded), console)
     for row in folded:
         name = safe(row.name)
         if row.count > 1:

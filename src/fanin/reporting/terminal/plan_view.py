@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from fanin.planning.plan import Plan
 from fanin.planning.plan_table import describe_scheme, fold_plan, show_shape, show_std, summary
-from fanin.reporting.terminal.text import name_width, safe, show, table
+from fanin.reporting.terminal.text import safe, set_name_width, show, table
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,7 +16,7 @@ def show_plan(plan: Plan, console: "Console | None" = None) -> None:
 
     rows = table("parameter", "shape", "std", "scheme, and why", numbers=("std",))
     folded = fold_plan(plan)
-    rows.columns[0].min_width = name_width(row.name for row in folded)
+    set_name_width(rows, (f"{row.name} ×{row.count}" for row in folded), console)
     for row in folded:
         first = row.assignments[0]
         name = safe(row.name)

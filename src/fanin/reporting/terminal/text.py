@@ -67,9 +67,17 @@ def table(*heads: str, numbers: tuple[str, ...] = (), fixed: tuple[str, ...] = (
     return made
 
 
-def name_width(names: Iterable[str], most: int = 32) -> int:
-    """Width for a column of names: the longest one's, up to ``most``; longer names wrap."""
-    return min(most, max((len(name) for name in names), default=0))
+def set_name_width(
+    made: "Table", names: Iterable[str], console: "Console | None", share: float = 0.4
+) -> None:
+    """Give the first column the room that its names need, up to a share of the console's width."""
+    from rich.console import Console
+
+    longest = max((len(name) for name in names), default=0)
+    most = int((console or Console()).width * share)
+    # A fixed width, since rich applies a min_width only after it has shared out the room: the
+    # table then outgrows the console and the last column's text is cut off.
+    made.columns[0].width = min(longest, most)
 
 
 def _spelling(character: str) -> str:
