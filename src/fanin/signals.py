@@ -93,12 +93,14 @@ class AttentionSignal:
         entropy_share: mean over heads and queries of entropy / ln(valid keys); 1 is uniform.
             Queries with fewer than 8 valid keys (early causal rows, narrow windows) are left out.
         keys: largest number of valid keys of a query.
+        learned_temperature: a parameter scales the logits (cosine attention).
     """
 
     tensor: int
     module: str
     entropy_share: float
     keys: int
+    learned_temperature: bool = False
 
 
 @dataclass(frozen=True)
@@ -176,5 +178,7 @@ class Signals:
     """``cross_entropy``, ``mse``, …; ``model`` for the model's own; ``cotangent`` for none."""
     loss_error: float | None = None
     """Standard error of ``loss`` over the samples of the batch; None where they are not known."""
+    labels: int = 0
+    """How many labels ``label_entropy`` was counted from."""
     logits_std: float | None = None
     """Std over the classes, root mean square over samples; None for other losses."""

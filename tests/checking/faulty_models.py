@@ -9,6 +9,7 @@ from healthy_models import (
     gpt2,
     he,
     images,
+    lstm,
     relu_mlp,
     tokens,
     vectors,
@@ -246,6 +247,28 @@ def every_parameter_from_one_normal():
     return model, x, y
 
 
+def lstm_with_default_biases():
+    model, x, y = lstm()
+    return model, x, y
+
+
+def lstm_with_all_biases_one():
+    model, x, y = lstm()
+    for name, parameter in model.lstm.named_parameters():
+        if "bias" in name:
+            nn.init.ones_(parameter)
+    return model, x, y
+
+
+def rare_targets():
+    model, x, _ = relu_mlp()
+    model[-1] = nn.Linear(64, 1)
+    nn.init.zeros_(model[-1].weight)
+    target = torch.zeros(256, 1, dtype=torch.bool)
+    target[:3] = True
+    return model, x, target
+
+
 def equal_stacked_experts():
     class Experts(nn.Module):
         def __init__(self, experts=4, d=32):
@@ -296,5 +319,8 @@ FAULTY = {
     residual_without_norm_or_scale: {"FAN102"},
     unused_layer: {"FAN115"},
     every_parameter_from_one_normal: {"FAN305"},
+    lstm_with_default_biases: {"FAN306"},
+    lstm_with_all_biases_one: {"FAN306"},
+    rare_targets: {"FAN403"},
     equal_stacked_experts: {"FAN202"},
 }

@@ -1,9 +1,11 @@
 """check itself: selection, what runs when, the diagnosis, bad input."""
 
+import math
+
 import pytest
 import torch
-from faulty_models import all_zeros, dead_relu, unused_layer
-from healthy_models import cnn_with_batch_norm, gpt2, relu_mlp
+from faulty_models import all_zeros, dead_relu, rare_targets, unused_layer
+from healthy_models import cnn_with_batch_norm, gpt2, lstm, relu_mlp
 from torch import nn
 
 import fanin
@@ -22,7 +24,7 @@ def test_rules_are_chosen_by_code_name_or_prefix():
     assert check(model, x, target=y).rules_run == tuple(
         code for code in RULES if not code.startswith("FAN5")
     )
-    assert check(model, x, target=y, select="FAN4").rules_run == ("FAN401", "FAN402")
+    assert check(model, x, target=y, select="FAN4").rules_run == ("FAN401", "FAN402", "FAN403")
     assert check(model, x, select=["dead-units", "FAN201"]).rules_run == ("FAN109", "FAN201")
     without = check(model, x, target=y, ignore=["FAN1", "equal-units"]).rules_run
     assert "FAN201" not in without
@@ -40,7 +42,14 @@ def test_an_unknown_rule_names_the_nearest(field):
 
 def test_what_runs_depends_on_what_is_given():
     model, x, y = relu_mlp()
-    assert set(check(model).rules_run) == {"FAN106", "FAN201", "FAN203", "FAN304", "FAN305"}
+    assert set(check(model).rules_run) == {
+        "FAN106",
+        "FAN201",
+        "FAN203",
+        "FAN304",
+        "FAN305",
+        "FAN306",
+    }
     assert "FAN401" not in check(model, x).rules_run
     assert "FAN401" in check(model, x, target=y).rules_run
     assert "FAN501" in check(model, plan=Plan("none", "Sequential")).rules_run
@@ -102,6 +111,20 @@ def test_predictions_stand_beside_what_was_measured():
         # Eight layers of width 64: log RMS wanders by √(5·8/64)/2 = 0.4 over draws of weights.
         assert 0.3 < told.output_rms / row.output_rms < 3
     assert check(model, x).predicted is None
+
+
+def test_a_forget_bias_of_one_is_left_alone():
+    model, x, y = lstm()
+    fanin.initialize(model, x, "lstm")
+    assert not check(model, x, target=y, select="FAN306").findings
+
+
+def test_a_bias_that_knows_the_priors_is_left_alone():
+    model, x, target = rare_targets()
+    assert [f.rule for f in check(model, x, target=target).findings] == ["FAN403"]
+    share = 3 / 256
+    nn.init.constant_(model[-1].bias, math.log(share / (1 - share)))
+    assert not check(model, x, target=target).findings
 
 
 def test_long_models_are_folded():

@@ -98,6 +98,8 @@ def test_a_loss_may_be_given_by_name_or_as_a_function():
         (torch.randn(4, 3), torch.randn(4, 3), "cross_entropy", "integer classes"),
         (torch.randn(4, 1), torch.tensor([0, 1, 2, 1]), None, "from 0 to 1"),
         (torch.randn(4, 3), torch.zeros(4), lambda o, t: o, "one number"),
+        (torch.randn(4, 3), torch.zeros(4), lambda o, t: o @ t, "raised RuntimeError on output"),
+        (torch.randn(4, 3), torch.zeros(4, dtype=torch.long, device="meta"), None, "on meta"),
         ({"ids": torch.arange(4)}, torch.zeros(4), None, "no floating tensor"),
     ],
 )

@@ -28,6 +28,7 @@ class LossValue:
         classes, label_entropy: for losses that choose among classes.
         error: standard error of the mean over samples; None where they are not known.
         logits: (samples, classes), detached; None where there are none.
+        labels: how many labels the entropy was counted from.
     """
 
     value: torch.Tensor
@@ -36,6 +37,7 @@ class LossValue:
     label_entropy: float | None = None
     error: float | None = None
     logits: torch.Tensor | None = None
+    labels: int = 0
 
 
 def evaluate(output: Any, target: Any, loss: Loss, inputs: Any) -> LossValue:
@@ -55,7 +57,7 @@ def evaluate(output: Any, target: Any, loss: Loss, inputs: Any) -> LossValue:
         UnknownNameError: a loss name that does not exist.
     """
     if callable(loss):
-        return LossValue(_scalar(loss(output, target)), getattr(loss, "__name__", "given"))
+        return _given(loss, output, target)
     if loss is not None and loss not in LOSSES:
         raise unknown_name("loss", loss, LOSSES, "fanin.measuring.losses.LOSSES")
     own = _field(output, "loss")
@@ -75,6 +77,11 @@ def evaluate(output: Any, target: Any, loss: Loss, inputs: Any) -> LossValue:
         raise DataError(
             f"the model returned {describe(output)}: no floating tensor to compare with the "
             "target. Pass loss=f(output, target)."
+        )
+    if prediction.device != target.device:
+        raise DataError(
+            f"the target is on {target.device} and the model's output on {prediction.device}. "
+            "Move the target to the model's device."
         )
     if loss is not None:
         return LOSSES[loss](prediction, target)
@@ -119,6 +126,19 @@ def _field(output: Any, name: str) -> Any:
     return getattr(output, name, None)
 
 
+def _given(loss: Callable[[Any, Any], torch.Tensor], output: Any, target: Any) -> LossValue:
+    name = getattr(loss, "__name__", type(loss).__name__)
+    try:
+        value = loss(output, target)
+    except Exception as error:
+        said = " ".join(str(error).split())
+        raise DataError(
+            f"loss {name!r} raised {type(error).__name__} on output {describe(output)} and target "
+            f"{describe(target)}: {said[:300]}. Give a loss(output, target) that fits the model."
+        ) from error
+    return LossValue(_scalar(value), name)
+
+
 def _scalar(value: Any) -> torch.Tensor:
     if not isinstance(value, torch.Tensor) or value.numel() != 1:
         raise DataError(
@@ -161,6 +181,7 @@ def _models_own(value: torch.Tensor, output: Any, inputs: Any) -> LossValue:
         label_entropy=entropy_of(flat, int(logits.shape[-1])),
         error=_standard_error(each),
         logits=rows,
+        labels=int(kept.sum()),
     )
 
 
@@ -201,6 +222,7 @@ def _cross_entropy(output: torch.Tensor, target: torch.Tensor) -> LossValue:
         label_entropy=entropy_of(labels, classes),
         error=_standard_error(each),
         logits=logits[kept].detach(),
+        labels=int(kept.sum()),
     )
 
 
@@ -218,9 +240,17 @@ def _binary_cross_entropy(output: torch.Tensor, target: torch.Tensor) -> LossVal
         )
     if output.grad_fn is not None and type(output.grad_fn).__name__ == "SigmoidBackward0":
         each = F.binary_cross_entropy(output.float(), values, reduction="none")
-        return LossValue(each.mean(), "bce", error=_standard_error(each))
-    each = F.binary_cross_entropy_with_logits(output.float(), values, reduction="none")
-    return LossValue(each.mean(), "bce", error=_standard_error(each))
+    else:
+        each = F.binary_cross_entropy_with_logits(output.float(), values, reduction="none")
+    share = values.mean()
+    entropy = -float(torch.xlogy(share, share) + torch.xlogy(1 - share, 1 - share))
+    return LossValue(
+        each.mean(),
+        "bce",
+        label_entropy=entropy,
+        error=_standard_error(each),
+        labels=values.numel(),
+    )
 
 
 def _pointwise(

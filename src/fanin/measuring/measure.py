@@ -127,6 +127,7 @@ def measured(
         attention=_true_attention(graph, watcher.read.attention),
         loss_name=value.name,
         loss_error=value.error,
+        labels=value.labels,
         logits_std=_logits_std(value),
     )
     return Measurement(signals, graph, roles)
