@@ -62,6 +62,9 @@ def test_large_tensors_are_measured_in_pieces():
     assert ledger["weight"].mean == pytest.approx(
         model.weight.detach().double().mean().item(), abs=1e-12
     )
+    # Pieces of very different means: their spread counts too.
+    trend = torch.linspace(-1, 1, 3_000_000)
+    assert measure_tensor(trend).std == pytest.approx(1 / 3**0.5, rel=1e-5)
     strided = model.weight.detach().t().contiguous().t()
     assert digest_of(strided) == digest_of(model.weight)
 
