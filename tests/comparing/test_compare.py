@@ -119,6 +119,18 @@ def test_the_callers_random_numbers_and_threads_go_on_untouched():
         torch.set_num_threads(threads)
 
 
+def test_the_number_of_cores_does_not_change_a_stacked_study():
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 3):
+            torch.set_num_threads(count)
+            found.append([t.losses for t in study(steps=30, out=f"on-{count}").trials])
+    finally:
+        torch.set_num_threads(threads)
+    assert found[0] == found[1]
+
+
 def test_a_second_call_trains_nothing(monkeypatch):
     first = study()
     monkeypatch.setattr(trials_module, "train_together", lambda *a: pytest.fail("trained again"))

@@ -5,8 +5,10 @@ import math
 import pytest
 
 from fanin.comparing.scores import best_rate, default_metric, scores
+from fanin.comparing.statistics import Interval
 from fanin.comparing.study import Study, Trial
 from fanin.comparing.summary import NOT_DIFFERENT, UNKNOWN, WORSE
+from fanin.comparing.summary_table import _plain
 from fanin.errors import UnknownNameError
 
 
@@ -201,3 +203,19 @@ def test_the_table_is_plain_and_aligned():
     assert lines[1].split()[:2] == ["recipe", "lr"]
     assert max(len(line) for line in lines[1:5]) <= 120
     assert all("\x1b" not in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("mean", "half", "text"),
+    [
+        (0.3921, 0.161, "0.39 ±0.16"),
+        (0.01904, 0.0099, "0.0190 ±0.0099"),
+        (2.302585, 4e-7, "2.3026 ±0.0000"),
+        (2.302585, 0.0, "2.303 ±0.000"),
+        (152.3, 31.0, "152 ±31"),
+        (1.5e30, 2.5e29, "1.5e+30 ±2.5e+29"),
+        (0.5, math.nan, "0.5"),
+    ],
+)
+def test_numbers_have_the_digits_that_their_interval_supports(mean, half, text):
+    assert _plain(Interval(mean, mean - half, mean + half, 5)) == text

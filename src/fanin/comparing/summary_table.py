@@ -46,9 +46,12 @@ def _cells(row: Row, model: ModelSummary) -> dict[str, str]:
 
 
 def _plain(interval: Interval) -> str:
-    if math.isnan(interval.low):
-        return f"{interval.mean:.3g}"
-    return f"{interval.mean:.3g} ±{(interval.high - interval.low) / 2:.2g}"
+    """Mean ± half the interval, both to the second digit of the latter, four decimals at most."""
+    half = (interval.high - interval.low) / 2
+    if math.isnan(half) or abs(interval.mean) >= 1e4 or half >= 1e4:
+        return f"{interval.mean:.3g}" + ("" if math.isnan(half) else f" ±{half:.2g}")
+    places = min(4, max(0, 1 - math.floor(math.log10(half)))) if half > 0 else 3
+    return f"{interval.mean:.{places}f} ±{half:.{places}f}"
 
 
 def _steps(row: Row) -> str:
