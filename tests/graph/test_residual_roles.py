@@ -37,6 +37,7 @@ FORMS = {
     "in place": lambda s, x, i: s.b[i](F.relu(s.a[i](x))).add_(x),
     "addmm": lambda s, x, i: torch.addmm(x, F.relu(s.a[i](x)), s.b[i].weight.t()),
     "subtracted": lambda s, x, i: x - s.b[i](F.relu(s.a[i](x))),
+    "learned factor of the stream": lambda s, x, i: s.beta * x + s.b[i](F.relu(s.a[i](x))),
     "scalar gate": lambda s, x, i: x + s.alpha * s.b[i](F.relu(s.a[i](x))),
 }
 
@@ -50,6 +51,7 @@ def stack(form, count=3):
         b=nn.ModuleList(nn.Linear(4, 4, bias=False) for _ in range(count)),
         n=nn.ModuleList(nn.LayerNorm(4, elementwise_affine=False) for _ in range(count)),
         alpha=nn.Parameter(torch.ones(1)),
+        beta=nn.Parameter(torch.ones(4)),
     )
 
     def run(s, x, count):
@@ -64,7 +66,7 @@ def stack(form, count=3):
 @pytest.mark.parametrize("form", FORMS)
 def test_every_way_to_write_a_branch(form):
     roles = read_roles(record(stack(form), X))
-    writers = {n for n, r in roles.items() if r.residual_branches and n != "alpha"}
+    writers = {n for n, r in roles.items() if r.residual_branches and n not in ("alpha", "beta")}
     assert writers == {"b.0.weight", "b.1.weight", "b.2.weight"}
     assert all(roles[n].role is Role.RESIDUAL_WRITER for n in writers)
     assert {roles[n].residual_branches for n in writers} == {3}
@@ -150,6 +152,15 @@ def test_layer_scale_and_rezero():
     assert roles["alpha"].role is Role.GATE
     assert roles["scale"].residual_branches == 2
     assert roles["a.weight"].residual_branches == 2
+
+
+def test_a_lone_skip_with_a_learned_factor_belongs_to_its_layer():
+    net = Net(
+        lambda s, x: s.out(s.d * x + s.b(F.relu(s.a(x)))),
+        **{n: nn.Linear(4, 4) for n in ("a", "b", "out")},
+        d=nn.Parameter(torch.ones(4)),
+    )
+    assert branches(net, X) == {}
 
 
 def test_encoder_and_decoder_count_their_own_branches():

@@ -35,6 +35,8 @@ class ResidualAdd:
     """The tensor of the stream that the branch was computed from."""
     writers: list[Use] = field(default_factory=list)
     shortcut: list[Use] = field(default_factory=list)
+    scaled: bool = False
+    """The stream is multiplied by a parameter on its way."""
     branches: int = 1
     """Residual sums on the longest path through this one."""
 
@@ -58,7 +60,9 @@ def find_residuals(flow: Flow, ignored: set[str], scores: set[int]) -> list[Resi
         if residual is not None:
             found.append(residual)
     _count(flow, found)
-    return found
+    # A lone skip with a learned factor (the D x beside a scan) is part of its layer; in a chain
+    # it is the stream itself.
+    return [add for add in found if not add.scaled or add.branches > 1]
 
 
 def _terms(flow: Flow, operation: Operation) -> tuple[int, int] | None:
@@ -86,13 +90,14 @@ def _identity(flow: Flow, operation: Operation, left: int, right: int) -> Residu
             writers = _writers(flow, branch, start) if start is not None else []
         if start is None or (best is not None and start <= best.start):
             continue
-        best = ResidualAdd(operation, stream, branch, start, writers)
+        scaled = _is_scaled(flow, stream, start)
+        best = ResidualAdd(operation, stream, branch, start, writers, scaled=scaled)
     return best
 
 
 def _start(flow: Flow, stream: int, branch: int, weighted: bool) -> int | None:
     """The nearest tensor of the stream that the branch depends on through a weight."""
-    met = flow.back(stream, lambda op, step: _is_identity(flow, op, step), limit=_NEAREST)
+    met = flow.back(stream, lambda _, step: step in _IDENTITY, limit=_NEAREST)
     for tensor in sorted({t for t, _ in met}, reverse=True):
         depends, by_weight = flow.depends_on(branch, tensor)
         if by_weight or (weighted and depends):
@@ -100,10 +105,15 @@ def _start(flow: Flow, stream: int, branch: int, weighted: bool) -> int | None:
     return None
 
 
-def _is_identity(flow: Flow, operation: Operation, step: Step) -> bool:
-    """Whether the stream passes unchanged; a learned factor of its own (D x) is no skip."""
-    uses = flow.reading.uses_at.get(operation.index, ())
-    return step in _IDENTITY and not any(use.part is Part.FACTOR for use in uses)
+def _is_scaled(flow: Flow, stream: int, start: int) -> bool:
+    """Whether a parameter multiplies the stream between its start and the sum."""
+    met = flow.back(stream, lambda _, step: step in (Step.MOVE, Step.SCALE), limit=_NEAREST)
+    makers = [maker for tensor, maker in met if maker is not None and tensor > start]
+    return any(
+        use.part is Part.FACTOR
+        for maker in makers
+        for use in flow.reading.uses_at.get(maker.index, ())
+    )
 
 
 def _writers(flow: Flow, branch: int, start: int) -> list[Use]:
