@@ -209,6 +209,16 @@ def test_more_seeds_go_on_from_fewer(capfd):
     assert [t for t in more.trials if t.seed < 2] == list(first.trials)
 
 
+@pytest.fixture
+def one_core():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+# On one core the seeds train one after the other, so that it is known which are finished.
+@pytest.mark.usefixtures("one_core")
 @pytest.mark.parametrize("build", [net, dropping])
 def test_an_interrupt_keeps_what_is_finished_and_running_again_goes_on(build, monkeypatch, capfd):
     whole = study(build, out="whole")
