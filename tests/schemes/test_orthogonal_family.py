@@ -10,7 +10,7 @@ from scipy import stats
 from fanin.axes import Axes, dense_axes
 from fanin.errors import SchemeError
 from fanin.randomness import Address, NormalDistribution, Region, draw
-from fanin.schemes import DeltaOrthogonal, Mirrored, Orthogonal
+from fanin.schemes import DeltaOrthogonal, Mirrored, Orthogonal, Sparse
 from fanin.schemes.haar import haar, q_by_decomposition, q_by_reflections
 
 ADDRESS = Address(1, "w")
@@ -94,6 +94,24 @@ def by_decomposition(n: int, columns: int, count: int) -> torch.Tensor:
 
 
 each_way = pytest.mark.parametrize("make", [by_reflections, by_decomposition])
+
+
+@pytest.mark.parametrize("value", [Orthogonal(), DeltaOrthogonal(), Sparse(0.2, std=1.0)], ids=repr)
+@pytest.mark.parametrize(
+    ("shape", "axes", "size"),
+    [
+        ((24, 8), Axes(0, 1, block_sizes=(8, 8, 8)), 8),
+        ((24, 8, 3), Axes(0, 1, 2, groups=3), 8),
+        ((3, 8, 8), Axes(1, 2, batch=0), 1),
+        ((24, 8, 3), Axes(1, 0, 2, groups=3, transposed=True), 8),
+    ],
+)
+def test_no_two_pieces_are_equal(value, shape, axes, size):
+    """Equal q, k and v, or equal experts, would stay equal in training."""
+    pieces = drawn(value, shape, axes).split(size)
+    assert len(pieces) == 3
+    for i, a in enumerate(pieces):
+        assert not any(torch.equal(a, b) for b in pieces[:i])
 
 
 @each_way
