@@ -50,7 +50,7 @@ def convolutions(draw):
     return kind(into, out, kernel, stride=stride, dilation=dilation, groups=groups, bias=False)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(convolutions())
 def test_convolutions(layer):
     """Interior positions, averaged over one period of the stride: borders are not fan."""
@@ -120,7 +120,7 @@ def products(draw):
     return Product(shape, function), n
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(products())
 def test_products(case):
     model, n = case

@@ -32,8 +32,9 @@ def named_tensors(model: nn.Module) -> tuple[NamedTensors, NamedTensors]:
 
 def _persistent_buffers(model: nn.Module) -> Iterator[str]:
     for path, module in model.named_modules(remove_duplicate=False):
-        for name in module._buffers:
-            if name not in module._non_persistent_buffers_set:
+        fleeting = getattr(module, "_non_persistent_buffers_set", ())
+        for name, _ in module.named_buffers(recurse=False):
+            if name not in fleeting:
                 yield f"{path}.{name}" if path else name
 
 

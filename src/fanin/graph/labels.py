@@ -33,11 +33,14 @@ class Labels:
         dims: atoms of every dimension, outermost first; None once an operation has mixed them.
         starts: index along each original axis at which the tensor begins.
         summed: original axes that were summed over on the way, by a product with another weight.
+        arithmetic: names of the operations, views aside, that were applied on the way; the last
+            six.
     """
 
     dims: Dims | None
     starts: tuple[int, ...]
     summed: frozenset[int] = field(default=frozenset())
+    arithmetic: tuple[str, ...] = ()
 
     @classmethod
     def whole(cls, shape: Sequence[int]) -> "Labels":
@@ -53,6 +56,10 @@ class Labels:
             for d, size in enumerate(shape)
         )
         return cls(dims, (0,))
+
+    def after(self, name: str) -> "Labels":
+        """The same labels behind one more piece of arithmetic."""
+        return replace(self, arithmetic=(*self.arithmetic, name)[-6:])
 
     def opaque(self) -> "Labels":
         """The axes are no longer known."""

@@ -7,7 +7,7 @@ and whatever a weight or a signal was turned into.  The rest (indices, masks, ro
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from fanin.axes import Axes
 from fanin.graph.graph import Graph, Operation, Ref, TensorKind
@@ -17,15 +17,10 @@ from fanin.graph.use import Part, Use, axes_in_use
 
 @dataclass(frozen=True)
 class WeightValue:
-    """A tensor made of parameters: the labels of each one in it, and what was done on the way."""
+    """A tensor made of parameters: the labels of each one in it, and what was added to it."""
 
     labels: dict[str, Labels]
     offset: float = 0.0
-    arithmetic: tuple[str, ...] = ()
-
-    def after(self, name: str) -> "WeightValue":
-        """The same labels after one more piece of arithmetic."""
-        return replace(self, arithmetic=(*self.arithmetic, name)[-6:])
 
 
 @dataclass(frozen=True)
@@ -117,7 +112,6 @@ class Reading:
                 operand=tensor,
                 axes=axes,
                 offset=value.offset,
-                arithmetic=value.arithmetic,
             )
             self.uses.append(noted)
             self.uses_at.setdefault(operation.index, []).append(noted)

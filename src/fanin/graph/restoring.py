@@ -51,9 +51,7 @@ class _Snapshot:
             for value in namespace.values()
             if isinstance(value, dict | list | set)
         ]
-        parameters = {
-            id(p): p for m in self.modules for p in m._parameters.values() if p is not None
-        }
+        parameters = {id(p): p for module in self.modules for p in module.parameters(recurse=False)}
         self.parameters = [
             (p, p.requires_grad, p.grad, getattr(p, "_backward_hooks", None))
             for p in parameters.values()
@@ -68,7 +66,7 @@ class _Snapshot:
         """Buffers and plain tensor attributes, each once."""
         found: dict[int, torch.Tensor] = {}
         for module in self.modules:
-            for value in [*module._buffers.values(), *vars(module).values()]:
+            for value in [*module.buffers(recurse=False), *vars(module).values()]:
                 if not isinstance(value, torch.Tensor) or id(value) in parameters:
                     continue
                 # A tensor that is computed from weights (weight_norm's ``weight``) is

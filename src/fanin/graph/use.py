@@ -40,7 +40,6 @@ class Use:
         operand: id of the tensor, made of the parameter, that the operation reads.
         axes: roles of the parameter's axes in this use; None where they do not show.
         offset: constant that was added to the parameter before (1.0 in Gemma's ``1 + w``).
-        arithmetic: names of what was computed with the parameter before.
     """
 
     parameter: str
@@ -53,7 +52,11 @@ class Use:
     operand: int
     axes: Axes | None = None
     offset: float = 0.0
-    arithmetic: tuple[str, ...] = ()
+
+    @property
+    def arithmetic(self) -> tuple[str, ...]:
+        """Names of what was computed with the parameter before, views aside."""
+        return self.labels.arithmetic
 
 
 def axes_in_use(

@@ -16,6 +16,9 @@ from fanin.graph.use import Part, Use
 _NEVER_WRITERS = (Role.ROUTER, Role.MODULATION, Role.RECURRENT, Role.RECURRENT_INPUT)
 """They choose or scale what is written; their own values do not join the stream."""
 
+_SHAPING = frozenset(("exp", "softplus", "log1p", "sigmoid", "expm1"))
+"""Arithmetic that makes a width or a share of a parameter: exp(rho) of a Bayesian layer."""
+
 _Found = tuple[Role, Axes | None, tuple[str, ...], str]
 
 
@@ -67,6 +70,10 @@ def _role(facts: Facts, name: str, uses: list[Use], use: Use, axes: Axes | None)
     if tables:
         why = f"looked up by {at(tables[0].operation)} and multiplied by {at(use.operation)}"
         return Role.TIED_HEAD, axes, (), why
+    shaping = _SHAPING & set(use.arithmetic)
+    if shaping and len(facts.reading.weights[use.operand].labels) > 1:
+        how = ", ".join(sorted(shaping))
+        return Role.GATE, axes, (), f"shapes, by {how}, a weight made of several parameters"
     recurrent = _recurrent(facts, name, axes, shape)
     if recurrent is not None:
         return recurrent

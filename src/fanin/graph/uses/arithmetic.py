@@ -1,5 +1,7 @@
 """Computing with parameters alone: casts, splits, standardisation, parametrisations."""
 
+from dataclasses import replace
+
 from fanin.graph.graph import Operation
 from fanin.graph.labels import ANONYMOUS, Atom, Labels
 from fanin.graph.reading import Reading, WeightValue
@@ -46,26 +48,23 @@ def read(operation: Operation, reading: Reading) -> bool:
     if not weights or reading.signals_of(operation):
         return False
     name = word(operation)
-    arithmetic: tuple[str, ...] = ()
     offset = 0.0
     labels: list[dict[str, Labels]] = [{} for _ in operation.outputs]
     for tensor in weights:
         value = reading.weights[tensor]
-        arithmetic += value.arithmetic
         offset = value.offset or offset
         for parameter, known in value.labels.items():
             for out, after in enumerate(_after(operation, reading, name, known, tensor)):
                 if out < len(labels):
-                    _keep_fuller(labels[out], parameter, after)
+                    done = after if name in _STRUCTURE_IS_SILENT else after.after(name)
+                    _keep_fuller(labels[out], parameter, done)
     if name in ("add", "rsub", "sub"):
         number = argument(operation, 1, "other")
         if isinstance(number, int | float):
             offset += float(number) if name != "sub" else -float(number)
-    if name not in _STRUCTURE_IS_SILENT:
-        arithmetic = (*arithmetic, name)
     for out, made in zip(operation.outputs, labels, strict=True):
         if reading.graph.tensors[out].dtype.startswith(("float", "bfloat", "complex", "int8")):
-            reading.weights[out] = WeightValue(made, offset, arithmetic[-6:])
+            reading.weights[out] = WeightValue(made, offset)
     return True
 
 
@@ -116,7 +115,7 @@ def _reduced(labels: Labels, shape: tuple[int, ...], out: tuple[int, ...]) -> La
             atoms if shape[d] == out[d] else (Atom(ANONYMOUS, out[d]),)
             for d, atoms in enumerate(labels.dims)
         )
-        return Labels(dims, labels.starts, labels.summed)
+        return replace(labels, dims=dims)
     return labels.opaque()
 
 
@@ -127,5 +126,5 @@ def _joined(operation: Operation, name: str, labels: Labels, rank: int) -> Label
     if name == "stack":
         place = argument(operation, 1, "dim", 0) % (rank + 1)
         dims = (*labels.dims[:place], (), *labels.dims[place:])
-        return Labels(dims, labels.starts, labels.summed)
+        return replace(labels, dims=dims)
     return labels

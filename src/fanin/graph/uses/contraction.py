@@ -1,5 +1,7 @@
 """Matrix products: linear layers, ``(in, out)`` matrices, einsum, stacked experts."""
 
+from dataclasses import replace
+
 from fanin.graph.graph import Operation
 from fanin.graph.labels import ANONYMOUS, Atom, Labels
 from fanin.graph.reading import Reading, WeightValue
@@ -180,8 +182,9 @@ def _multiply_weights(operation: Operation, reading: Reading, left: int, right: 
     for tensor, inner, place in ((left, -1, 0), (right, -2, 1)):
         rank = len(reading.shape(tensor))
         for name, known in reading.weights[tensor].labels.items():
-            labels[name] = _outer(known, inner % rank, place, rank, out_shape)
-    reading.weights[operation.outputs[0]] = WeightValue(labels, arithmetic=(word(operation),))
+            outer = _outer(known, inner % rank, place, rank, out_shape)
+            labels[name] = outer.after(word(operation))
+    reading.weights[operation.outputs[0]] = WeightValue(labels)
 
 
 def _outer(known: Labels, inner: int, place: int, rank: int, out_shape: tuple[int, ...]) -> Labels:
@@ -191,4 +194,4 @@ def _outer(known: Labels, inner: int, place: int, rank: int, out_shape: tuple[in
     dims = list(known.dims)
     other = rank - 1 if place == 0 else rank - 2
     dims[inner] = (Atom(ANONYMOUS, out_shape[other]),)
-    return Labels(tuple(dims), known.starts, frozenset(summed))
+    return replace(known, dims=tuple(dims), summed=frozenset(summed))

@@ -21,9 +21,9 @@ def read(operation: Operation, reading: Reading) -> bool:
         return False
     if word(operation) in _GATHERS and not _chosen_by_data(operation, reading):
         value = reading.weights[table]
-        labels = {name: known.opaque() for name, known in value.labels.items()}
+        labels = {n: known.opaque().after("index") for n, known in value.labels.items()}
         for out in operation.outputs:
-            reading.weights[out] = WeightValue(labels, value.offset, (*value.arithmetic, "index"))
+            reading.weights[out] = WeightValue(labels, value.offset)
         return True
     for name in reading.weights[table].labels:
         rank = len(reading.graph.parameters[name].shape)
