@@ -11,7 +11,7 @@ from fanin.propagation.call import Call, CallParts, rebuilt_arguments, resolve
 from fanin.propagation.families.pointwise import pointwise_forward
 from fanin.propagation.registry import Outcome, forward_rule
 from fanin.propagation.sampling import sample_forward
-from fanin.propagation.state import State, independent, measured
+from fanin.propagation.state import State, constant, independent, measured
 
 MOST_KNOWN = 1 << 22
 """Constants of more elements are carried as moments, not as values."""
@@ -119,6 +119,8 @@ def _step(
 def sample_unknown(graph: Graph, tensor: int, parts: CallParts) -> State:
     """A tensor of which nothing is known: standard normal numbers or zeros, and a note."""
     info = graph.tensors[tensor]
+    if 0 in info.shape:
+        return constant(info.shape, 0.0)
     parts.note(
         f"tensor {tensor} ({info.dtype}{list(info.shape)}) has no known value: taken as "
         + ("N(0, 1)." if info.dtype.startswith(("float", "bfloat")) else "zeros.")

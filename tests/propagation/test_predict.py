@@ -1,0 +1,123 @@
+"""``fanin.predict`` as a whole: meta models, plans, honesty about what it does not know."""
+
+import pytest
+import torch
+from torch import nn
+
+import fanin
+from fanin.errors import DataError, PlanError
+
+
+def mlp():
+    return nn.Sequential(
+        nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)
+    )
+
+
+def test_a_meta_model_with_a_plan_equals_the_real_one_with_that_plan():
+    x = torch.randn(32, 64, generator=torch.Generator().manual_seed(0))
+    plan = fanin.plan(mlp(), x, "kaiming_normal")
+    with torch.device("meta"):
+        meta = mlp()
+    on_meta, real = fanin.predict(meta, x, plan), fanin.predict(mlp(), x, plan)
+    for tensor, signal in real.tensors.items():
+        # On meta the batch has no values and counts as N(0, 1): 2048 numbers, so 2 % off it.
+        assert on_meta.tensors[tensor].rms == pytest.approx(signal.rms, rel=0.05, abs=1e-12)
+    assert on_meta.source == "predicted"
+    assert any("N(0, 1)" in note for note in on_meta.notes)
+
+
+def test_he_keeps_the_second_moment_of_relu_layers():
+    x = torch.randn(256, 64, generator=torch.Generator().manual_seed(0))
+    plan = fanin.plan(mlp(), x, "kaiming_normal")
+    rows = fanin.predict(mlp(), x, plan).layers
+    assert [row.activation for row in rows] == ["relu", "relu", "linear"]
+    assert rows[1].output_rms == pytest.approx(rows[0].output_rms, rel=1e-3)
+    assert rows[0].activated_rms == pytest.approx(rows[0].output_rms / 2**0.5, rel=1e-3)
+    assert [row.weight_std for row in rows] == pytest.approx(
+        [(2 / 64) ** 0.5, *[(2 / 256) ** 0.5] * 2]
+    )
+
+
+def test_a_plan_wins_over_the_weights_that_stand_there():
+    x = torch.randn(8, 64, generator=torch.Generator().manual_seed(0))
+    model = mlp()
+    with torch.no_grad():
+        model[0].weight.fill_(7.0)
+    planned = fanin.predict(model, x, fanin.plan(mlp(), x, "kaiming_normal"))
+    assert planned.layers[0].weight_std == pytest.approx((2 / 64) ** 0.5)
+    assert fanin.predict(model, x).layers[0].weight_mean == pytest.approx(7.0)
+
+
+def test_a_mirrored_net_is_predicted_to_keep_everything():
+    depth, width = 30, 64
+    layers = [nn.Linear(width, width, bias=False)]
+    for _ in range(depth):
+        layers += [nn.GELU(), nn.Linear(width, width, bias=False)]
+    model = nn.Sequential(*layers)
+    x = torch.randn(64, width, generator=torch.Generator().manual_seed(0))
+    from fanin.schemes import Mirrored
+
+    overrides = {"*.weight": Mirrored(mirror="both"), "0.weight": Mirrored(mirror="outputs")}
+    plan = fanin.plan(model, x, "torch", overrides=overrides)
+    fanin.apply(plan, model)
+    predicted, measured = fanin.predict(model, x, plan), fanin.measure(model, x)
+    for row, truth in zip(predicted.layers, measured.layers, strict=True):
+        assert row.output_rms == pytest.approx(truth.output_rms, rel=0.02)
+
+
+def test_the_model_is_left_as_found_and_inputs_may_be_anything_that_fits():
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+    model[1].eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    fanin.predict(model, (torch.randn(3, 4, generator=torch.Generator().manual_seed(0)),))
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert (model.training, model[1].training) == (True, False)
+
+
+def test_a_meta_model_without_a_plan_is_an_error_that_says_what_to_pass():
+    with torch.device("meta"):
+        model = mlp()
+    with pytest.raises(PlanError, match="plan"):
+        fanin.predict(model, torch.zeros(2, 64))
+
+
+def test_inputs_that_do_not_fit():
+    with pytest.raises(DataError):
+        fanin.predict(mlp(), 3)
+
+
+def test_zero_weights_give_zeros_and_no_gradient_behind_them():
+    model = mlp()
+    for parameter in model.parameters():
+        nn.init.zeros_(parameter)
+    signals = fanin.predict(model, torch.randn(4, 64))
+    assert all(row.output_rms == 0 for row in signals.layers)
+    assert signals.layers[0].gradient_rms == 0
+
+
+def test_the_models_own_loss_is_where_gradients_start():
+    class WithLoss(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.head = nn.Linear(64, 128), nn.Linear(128, 10)
+
+        def forward(self, x, labels):
+            logits = self.head(self.body(x).tanh())
+            return {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+    x = torch.randn(64, 64, generator=torch.Generator().manual_seed(0))
+    inputs = {"x": x, "labels": torch.arange(64) % 10}
+    torch.manual_seed(0)
+    model = WithLoss()
+    predicted, measured = fanin.predict(model, inputs), fanin.measure(model, inputs)
+    for row, truth in zip(predicted.layers, measured.layers, strict=True):
+        assert row.gradient_rms == pytest.approx(truth.gradient_rms, rel=0.25)
+
+
+def test_empty_batches_and_scalars_do_not_break():
+    signals = fanin.predict(nn.Linear(4, 3), torch.zeros(0, 4))
+    assert signals.layers[0].output_rms is not None
+    assert fanin.predict(nn.Linear(4, 3), torch.zeros(4)).layers[0].output_rms >= 0
