@@ -5,27 +5,35 @@ from collections.abc import Callable, Iterator
 import torch
 
 from fanin.randomness.address import Address, Region
-from fanin.randomness.arrays import TorchArrays
+from fanin.randomness.arrays import Array, Arrays, NumpyArrays, TorchArrays
 from fanin.randomness.specification import RandomDistribution, Specification
 
-_PIECE = 1 << 18
-"""Elements of one piece: the array program's temporaries stay under 64 MiB."""
+_PIECE = 1 << 16
+"""Elements of one piece: the array program's temporaries stay in the cache."""
 
 
 def fill_by_arrays(
     target: torch.Tensor, distribution: RandomDistribution, address: Address, region: Region
 ) -> None:
-    """Write the region into a tensor on the CPU or a CUDA device, drawing on that device."""
-    xp = TorchArrays(target.device)
+    """Write the region into a tensor on the CPU or a CUDA device, drawing there."""
+    # NumPy is twice as quick as eager torch on these short arrays.
+    on_cpu = target.device.type == "cpu"
+    xp: Arrays = NumpyArrays() if on_cpu else TorchArrays(target.device)
     program = Specification(xp, distribution, address.key(), target.dtype)
     for part, piece in _pieces(target, region):
         if piece.is_run():
-            part.copy_(program.range(piece.first(), part.numel()).view(part.shape))
-            continue
-        index = torch.full((), piece.first(), dtype=torch.int64, device=xp.device)
-        for size, step in zip(piece.size, piece.element_steps(), strict=True):
-            index = index.unsqueeze(-1) + xp.range(0, size) * step
-        part.copy_(program.at(index))
+            values = program.range(piece.first(), part.numel()).reshape(piece.size)
+        else:
+            values = program.at(_indices(xp, piece))
+        part.copy_(torch.from_numpy(values) if on_cpu else values)
+
+
+def _indices(xp: Arrays, region: Region) -> Array:
+    """The row-major number, in the whole tensor, of every element of a region."""
+    index = xp.range(region.first(), 1).reshape(())
+    for size, step in zip(region.size, region.element_steps(), strict=True):
+        index = index[..., None] + xp.range(0, size) * step
+    return index
 
 
 def copy_into(
