@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 
+from fanin.checking.drift import activation_drifts, gradient_drift
 from fanin.checking.streams import Stream
 from fanin.signals import LayerSignal
 
@@ -48,3 +49,14 @@ def exposed_layers(
 def relu_drift(layers: Sequence[LayerSignal]) -> float:
     """Factor on the RMS over these layers before ReLUs: the product of √(fan_in·Var(w)/2)."""
     return math.prod(math.sqrt(layer.fan_in / 2) * layer.weight_std for layer in layers)
+
+
+def shrinks(stream: Stream, factor: float) -> bool:
+    """Whether the signal or its gradient was measured to fall by this factor along the stream.
+
+    Sums over neighbours (graph nets, wide skips) may make up for what the weights take away.
+    """
+    backward = gradient_drift(stream)
+    ratios = [drift.ratio for drift in activation_drifts(stream)][-1:]
+    ratios += [backward.ratio] if backward is not None else []
+    return any(ratio < 1 / factor for ratio in ratios)

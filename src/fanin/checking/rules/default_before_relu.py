@@ -4,7 +4,8 @@
 
 Finds layers on the main stream whose activation is a ReLU (or a relative of it) and whose measured
 std is √(1/(3·fan_in)), that of U(±1/√fan_in), with no norm behind them. A note when together they
-shrink the RMS by more than 10× (3 layers), a warning beyond 100× (6 layers).
+shrink the RMS by more than 10× (3 layers), a warning beyond 100× (6 layers) when the signal or its
+gradient was indeed measured to fall.
 
 ## Why is this bad?
 
@@ -35,10 +36,11 @@ from collections.abc import Iterator
 from fanin.checking.case import Case
 from fanin.checking.drift import WARN_DRIFT
 from fanin.checking.findings import Finding, Severity
-from fanin.checking.gains import RELU_LIKE, exposed_layers, relu_drift, torch_default_std
+from fanin.checking.gains import RELU_LIKE, exposed_layers, relu_drift, shrinks, torch_default_std
 from fanin.checking.rule import Needs, Rule
 
 _WARN = 100.0
+_FELT = 5.0
 
 
 class DefaultBeforeRelu(Rule):
@@ -55,8 +57,9 @@ class DefaultBeforeRelu(Rule):
             if not layers or relu_drift(layers) > 1 / WARN_DRIFT:
                 continue
             drift = relu_drift(layers)
+            felt = drift < 1 / _WARN and shrinks(stream, _FELT)
             yield self.finding(
-                Severity.WARNING if drift < 1 / _WARN else Severity.NOTE,
+                Severity.WARNING if felt else Severity.NOTE,
                 layers[0].weight,
                 f"{len(layers)} layers in front of {layers[0].activation} have PyTorch's default "
                 f"std, a sixth of He's variance; together they shrink the signal to {drift:.3g} "

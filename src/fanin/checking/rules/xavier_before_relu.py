@@ -4,7 +4,8 @@
 
 Finds layers on the main stream whose activation is a ReLU (or a relative of it) and whose measured
 std is √(2/(fan_in + fan_out)) within sampling error, with no norm behind them to forget the scale.
-Warns when together they shrink the RMS by more than 10×: about 7 square layers.
+Warns when together they shrink the RMS by more than 10×: about 7 square layers; a note when
+something else (a sum over neighbours) was measured to make up for it.
 
 ## Why is this bad?
 
@@ -38,8 +39,10 @@ from collections.abc import Iterator
 from fanin.checking.case import Case
 from fanin.checking.drift import WARN_DRIFT
 from fanin.checking.findings import Finding, Severity
-from fanin.checking.gains import RELU_LIKE, exposed_layers, relu_drift, xavier_std
+from fanin.checking.gains import RELU_LIKE, exposed_layers, relu_drift, shrinks, xavier_std
 from fanin.checking.rule import Needs, Rule
+
+_FELT = 5.0
 
 
 class XavierBeforeRelu(Rule):
@@ -56,7 +59,7 @@ class XavierBeforeRelu(Rule):
             if not layers or relu_drift(layers) > 1 / WARN_DRIFT:
                 continue
             yield self.finding(
-                Severity.WARNING,
+                Severity.WARNING if shrinks(stream, _FELT) else Severity.NOTE,
                 layers[0].weight,
                 f"{len(layers)} layers in front of {layers[0].activation} have Xavier's std; "
                 f"together they shrink the signal's RMS to {relu_drift(layers):.3g} of what it "
