@@ -1,6 +1,7 @@
 """The ledger: every tensor, measured as it was written."""
 
 import copy
+import math
 import pickle
 from hashlib import blake2b
 
@@ -89,7 +90,22 @@ def test_tensors_without_a_mean(tensor):
     assert len(found.digest) == 32
 
 
+def test_a_large_mean_costs_no_digits():
+    tensor = 1e6 + torch.linspace(-1, 1, 100_001, dtype=torch.float64)
+    before = tensor.clone()
+    assert measure_tensor(tensor).std == pytest.approx(float(before.std(correction=0)), rel=1e-9)
+    assert torch.equal(tensor, before)  # float64 is measured without a copy: it must stay
+    assert measure_tensor(torch.full((70_000,), 0.1)).std == 0.0
+
+
 def test_nan_is_measured_as_nan():
+    for odd in (float("nan"), float("inf")):
+        for place in (0, 40_000):
+            tensor = torch.zeros(50_000)
+            tensor[place] = odd
+            found = measure_tensor(tensor)
+            assert not math.isfinite(found.mean)
+            assert not math.isfinite(found.std)
     assert measure_tensor(torch.tensor([1.0, float("nan")])).mean != 1.0
 
 

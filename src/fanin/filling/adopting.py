@@ -16,8 +16,8 @@ from fanin.filling.transaction import Transaction
 from fanin.filling.verdicts import Verdict, entries_of
 from fanin.graph.graph import ParameterInfo
 from fanin.graph.inventory import named_tensors
+from fanin.planning.assignment import Plan
 from fanin.planning.parametrised import parametrised_weights
-from fanin.planning.plan import Plan
 from fanin.planning.planner import AnyRecipe, find_recipe, plan
 from fanin.planning.reading import named_tensors_checked
 from fanin.planning.recipe import GraphUse, Recipe

@@ -15,9 +15,9 @@ from fanin.filling.through import write_through
 from fanin.filling.transaction import Transaction, Writable
 from fanin.filling.verdicts import Verdict, entries_of
 from fanin.graph.inventory import named_tensors
+from fanin.planning.assignment import Action, Plan
 from fanin.planning.overrides import Keep, Overrides
 from fanin.planning.parametrised import ParametrisedWeight, parametrised_weights
-from fanin.planning.plan import Action, Plan
 from fanin.planning.planner import AnyRecipe
 from fanin.planning.planner import plan as make_plan
 from fanin.schemes.scheme import ElementwiseScheme

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fanin.filling.transaction import Transaction, Writable
-from fanin.planning.plan import Action, Plan
+from fanin.planning.assignment import Action, Plan
 
 
 def run_module_function(
