@@ -19,6 +19,8 @@ from fanin.propagation.quadrature import NODES, Array, expectation, pair_moments
 
 _fresh = itertools.count()
 
+MASKING = -5e3
+"""Constants below this are a mask's "never": −1e4, the lowest half, or −∞."""
 MOST_MEASURED = 1 << 24
 """Tensors of more elements are measured on an evenly spaced part of their first axis."""
 
@@ -159,10 +161,9 @@ def measured(tensor: torch.Tensor, *, keep: bool) -> State:
     if data.numel() > MOST_MEASURED and data.shape[0] > 1:
         data = data[:: max(1, data.numel() // MOST_MEASURED)]
     data = data.to(device="cpu", dtype=torch.float64)
-    huge = torch.finfo(torch.float16).min
     blocked = None
-    if keep and bool((data < huge / 2).any()):
-        blocked = (data < huge / 2).cpu()
+    if keep and bool((data < MASKING).any()):
+        blocked = data < MASKING
         data = data.masked_fill(blocked, 0.0)
     data = torch.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
     sizes = [n for n in data.shape if n != 1]
