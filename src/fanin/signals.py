@@ -52,9 +52,9 @@ class TensorSignal:
     token_correlation: float | None = None
     """Mean cosine between the positions of one sample, for (samples, positions, features)."""
     sensitivity: float | None = None
-    """√(Σ_r rms_r² |g_r|²) over its vectors r (rows along the last axis, or whole samples of images)
-    and their gradients g: the gradient with respect to the logarithm of each vector's scale, which
-    is what is left of a gradient when a norm forgets the scale."""
+    """√(Σ_r rms_r² |g_r|²) over its vectors r (rows along the last axis, or whole samples of
+    images) and their gradients g: the gradient with respect to the logarithm of each vector's
+    scale, which is what is left of a gradient when a norm forgets the scale."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fanin.checking import RULES, Severity, UnhealthyStartError, check, find_rul
 from fanin.checking.equality import equal_groups
 from fanin.checking.rules.dead_units import share_off_together
 from fanin.errors import DataError, PlanError, RecordError, UnknownNameError
-from fanin.planning.plan import Action, Assignment, Plan
+from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.schemes import Normal, Uniform, Zeros
 from fanin.signals import Signals
 

@@ -128,6 +128,20 @@ def test_gemma_scales_by_one_plus_its_weight():
     assert roles["model.norm.weight"].offset == 1.0
 
 
+def test_bert_positions_are_told_by_their_name_and_say_so():
+    roles = roles_of(
+        "BertModel", "BertConfig", {"input_ids": IDS}, num_hidden_layers=1, hidden_size=16,
+        intermediate_size=24, num_attention_heads=2, vocab_size=20,
+    )  # fmt: skip
+    table = roles["embeddings.position_embeddings.weight"]
+    assert table.role is Role.POSITION_TABLE
+    assert table.from_name
+    assert "name" in table.evidence[0]
+    assert roles["embeddings.token_type_embeddings.weight"].role is Role.EMBEDDING
+    assert roles["encoder.layer.0.output.dense.weight"].residual_branches == 2
+    assert sum(role.from_name for role in roles.values()) == 1
+
+
 def test_experts_are_a_batch():
     roles = roles_of(
         "MixtralForCausalLM", "MixtralConfig", {"input_ids": IDS}, num_hidden_layers=1,

@@ -9,7 +9,7 @@ from fanin.axes import dense_axes
 from fanin.checking.findings import Diagnosis, Finding, Severity
 from fanin.comparing.study import LayerSnapshot, Study, Trial
 from fanin.filling.ledger import Entry, Ledger, Status
-from fanin.planning.plan import Action, Assignment, Plan
+from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.schemes import Kaiming, Normal, Ones, Zeros
 from fanin.signals import Histogram, LayerSignal, Signals
 

@@ -18,7 +18,7 @@ from torch import nn
 
 import fanin
 from fanin.errors import OutputError
-from fanin.planning.plan import Plan
+from fanin.planning.assignment import Plan
 from fanin.reporting import ledger_page, plan_page, save_ledger, save_plan
 from fanin.reporting.picture.evidence import Layer
 from fanin.reporting.picture.flow import Repeat, Residual, layers_of, plan_flow

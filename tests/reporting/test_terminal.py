@@ -23,7 +23,7 @@ from fanin.checking.findings import Severity
 from fanin.comparing.study import Study
 from fanin.filling.ledger import Entry, Ledger, Status
 from fanin.planning import RECIPES
-from fanin.planning.plan import Plan
+from fanin.planning.assignment import Plan
 from fanin.reporting import terminal
 from fanin.schemes import SCHEMES, Normal, scheme
 

@@ -10,7 +10,7 @@ from fanin.checking.streams import Stream, read_streams
 from fanin.graph.graph import Graph
 from fanin.graph.role import ParameterRole
 from fanin.measuring.simulation import Simulation
-from fanin.planning.plan import Plan
+from fanin.planning.assignment import Plan
 from fanin.signals import Signals
 
 

@@ -96,6 +96,6 @@ def _label(recipe: Any) -> str:
 
 
 def _is_plan(value: Any) -> bool:
-    from fanin.planning.plan import Plan
+    from fanin.planning.assignment import Plan
 
     return isinstance(value, Plan)

@@ -1,7 +1,7 @@
 """Decide what every parameter of a model gets: recipes, overrides, plans."""
 
+from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.planning.comparison import Deviation, compare_with_tensors
-from fanin.planning.plan import Action, Assignment, Plan
 from fanin.planning.plan_diff import Change, PlanDiff
 from fanin.planning.plan_table import PlanRow, fold_plan
 from fanin.planning.planner import plan

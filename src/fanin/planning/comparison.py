@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from fanin.errors import PlanError
+from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.planning.expectation import expected_moments
-from fanin.planning.plan import Action, Assignment, Plan
 from fanin.schemes.scheme import Moments
 
 FALSE_ALARM = 1e-6

@@ -7,9 +7,9 @@ from typing import Any
 from torch import nn
 
 from fanin.errors import FaninError, PlanError, SchemeError
+from fanin.planning.assignment import Action, Assignment
 from fanin.planning.expectation import expected_std
 from fanin.planning.matching import Names
-from fanin.planning.plan import Action, Assignment
 from fanin.planning.subject import BIASES
 from fanin.schemes import scheme
 from fanin.schemes.scheme import Scheme

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fanin.planning.plan import Action, Assignment, Plan
+from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.planning.plan_table import describe_scheme, fold_names, folded, show_std, text_table
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 from fanin.axes import Axes, dense_axes
 from fanin.errors import FaninError, OutputError, PlanError
+from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.planning.expectation import expected_std
-from fanin.planning.plan import Action, Assignment, Plan
 from fanin.schemes import scheme, scheme_from_json
 
 _FORMAT = 1

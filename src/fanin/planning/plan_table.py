@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import TypeVar
 
-from fanin.planning.plan import Action, Assignment, Plan
+from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.schemes.scheme import Scheme
 
 Item = TypeVar("Item")

@@ -11,11 +11,11 @@ from fanin.axes import dense_axes
 from fanin.errors import FaninError, PlanError, UnknownNameError, unknown_name
 from fanin.graph.graph import Graph, ParameterInfo
 from fanin.graph.recording import record
+from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.planning.expectation import expected_std
 from fanin.planning.matching import Names
 from fanin.planning.overrides import Keep, Overrides, keep_tensors, override
 from fanin.planning.parametrised import Parametrisation, ParametrisedWeight
-from fanin.planning.plan import Action, Assignment, Plan
 from fanin.planning.reading import ModelReading, read_model
 from fanin.planning.recipe import Decision, GraphUse, Recipe, leave
 from fanin.planning.recipes import RECIPES

@@ -7,7 +7,7 @@ from pathlib import Path
 from fanin.checking.findings import Diagnosis
 from fanin.comparing.study import Study
 from fanin.filling.ledger import Ledger
-from fanin.planning.plan import Plan
+from fanin.planning.assignment import Plan
 from fanin.reporting.diagnosis_json import diagnosis_json
 from fanin.reporting.html import diagnosis_page, ledger_page, plan_page, study_page
 from fanin.reporting.output import save_as

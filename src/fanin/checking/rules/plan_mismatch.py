@@ -39,8 +39,8 @@ from collections.abc import Iterator
 from fanin.checking.case import Case
 from fanin.checking.findings import Finding, Severity
 from fanin.checking.rule import Needs, Rule
+from fanin.planning.assignment import Plan
 from fanin.planning.comparison import Deviation, compare_with_tensors
-from fanin.planning.plan import Plan
 
 
 class PlanMismatch(Rule):

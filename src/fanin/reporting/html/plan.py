@@ -3,7 +3,7 @@
 import math
 
 from fanin import __version__
-from fanin.planning.plan import Plan
+from fanin.planning.assignment import Plan
 from fanin.planning.plan_table import describe_scheme, fold_plan, show_shape, show_std, summary
 from fanin.reporting.html.page import render
 from fanin.reporting.html.plan_boxes import box_view, end_of, gain_of, stds_of

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fanin.errors import FaninError
 from fanin.graph.role import Role
-from fanin.planning.plan import Action, Assignment
+from fanin.planning.assignment import Action, Assignment
 from fanin.planning.plan_table import PlanRow, describe_scheme, fold_names
 from fanin.reporting.numbers import number
 from fanin.reporting.picture.layout import Box

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fanin.planning.plan import Assignment
+from fanin.planning.assignment import Assignment
 
 _RAN = re.compile(r"#(\d+)")
 _ADDED = re.compile(r"#(\d+).* adds its result to the stream")

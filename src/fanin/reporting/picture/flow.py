@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fanin.graph.role import Role
-from fanin.planning.plan import Assignment, Plan
+from fanin.planning.assignment import Assignment, Plan
 from fanin.planning.plan_table import fold_names
 from fanin.reporting.picture.evidence import Layer, in_order_of_running
 

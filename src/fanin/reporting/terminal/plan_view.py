@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from fanin.planning.plan import Plan
+from fanin.planning.assignment import Plan
 from fanin.planning.plan_table import describe_scheme, fold_plan, show_shape, show_std, summary
 from fanin.reporting.terminal.text import safe, set_name_width, show, table
 

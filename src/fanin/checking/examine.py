@@ -14,7 +14,7 @@ from fanin.errors import DataError, RecordError
 from fanin.measuring.losses import Loss
 from fanin.measuring.measure import measured, weight_signals
 from fanin.measuring.simulation import simulate
-from fanin.planning.plan import Plan
+from fanin.planning.assignment import Plan
 from fanin.propagation import predict as predict_signals
 
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
