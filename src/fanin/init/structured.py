@@ -73,8 +73,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
         from fanin.schemes.haar import haar
 
         dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
-        q = haar(address, 0, 1, rows, columns, dtype, tensor.device)
-        return q[0].contiguous().mul_(gain)
+        q = haar(address, 0, 1, rows, columns, dtype, tensor.device)[0]
+        return q if gain == 1 else q.mul_(gain)
 
     return write_built(tensor, generator, build)
 

@@ -103,7 +103,7 @@ def write_built(
     whole = build(address_from(generator))
     with torch.no_grad():
         if not is_dtensor(tensor):
-            return tensor.copy_(whole.view(tensor.shape))
+            return tensor.copy_(whole.reshape(tensor.shape))
         local, region = local_part(tensor)
         picks = tuple(
             slice(start, start + size)

@@ -34,7 +34,8 @@ def haar(
     if rows < columns:
         return haar(address, first, count, columns, rows, dtype, device).transpose(1, 2)
     shape = (first + count, rows, columns)
-    region = Region(shape, (first, 0, 0), (count, rows, columns))
+    # The whole needs no region, and goes a shorter way.
+    region = Region(shape, (first, 0, 0), (count, rows, columns)) if first else None
     normal = NormalDistribution(0.0, 1.0)
     gaussian = draw(normal, address, shape, dtype=dtype, device=device, region=region)
     if columns <= _DECOMPOSED_COLUMNS:
