@@ -12,6 +12,8 @@ import torch
 
 from fanin.randomness import Address, NormalDistribution, Region, draw
 
+_STANDARD_NORMAL = NormalDistribution(0.0, 1.0)
+
 _DECOMPOSED_COLUMNS = 256
 """Up to here a QR decomposition by LAPACK is faster than blocks of reflections."""
 
@@ -36,8 +38,7 @@ def haar(
     shape = (first + count, rows, columns)
     # The whole needs no region, and goes a shorter way.
     region = Region(shape, (first, 0, 0), (count, rows, columns)) if first else None
-    normal = NormalDistribution(0.0, 1.0)
-    gaussian = draw(normal, address, shape, dtype=dtype, device=device, region=region)
+    gaussian = draw(_STANDARD_NORMAL, address, shape, dtype=dtype, device=device, region=region)
     if columns <= _DECOMPOSED_COLUMNS:
         return q_by_decomposition(gaussian)
     # The larger the matrix, the more a pass over it costs, and the wider a block pays (measured).
@@ -57,7 +58,8 @@ def q_by_decomposition(x: torch.Tensor) -> torch.Tensor:
     reflections, scales = torch.geqrf(x)
     q = torch.linalg.householder_product(reflections, scales)
     diagonal = reflections.diagonal(dim1=1, dim2=2)
-    signs = torch.where(diagonal < 0, -1, 1)
+    # copysign and not sign: an entry that is 0 must not make its column 0.
+    signs = torch.copysign(diagonal.new_ones(()), diagonal)
     return torch.mul(q, signs.unsqueeze(1), out=q)
 
 
