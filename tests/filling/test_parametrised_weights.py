@@ -84,6 +84,35 @@ def test_an_orthogonal_weight_is_orthogonal(shape, recipe):
         assert torch.allclose(w, plain_draw("orthogonal", nn.Linear(*shape)), atol=1e-5)
 
 
+def test_an_orthogonal_parametrisation_is_planned_as_orthogonal():
+    net = nn.Sequential(parametrizations.orthogonal(nn.Linear(6, 6)))
+    plan = fanin.plan(net, recipe="kaiming_normal")
+    name = "0.parametrizations.weight.original"
+    assert plan[name].std == pytest.approx(6**-0.5)
+    assert "orthogonal matrices only" in plan[name].reason
+    fanin.apply(plan, net)
+    assert fanin.planning.compare_with_tensors(plan, net) == []
+
+
+def test_an_orthogonal_map_that_cannot_be_assigned_is_left():
+    wrapped = parametrizations.orthogonal(nn.Linear(6, 6), use_trivialization=False)
+    fixed = parametrizations.orthogonal(
+        nn.Linear(6, 6), orthogonal_map="cayley", use_trivialization=False
+    )
+    ledger = fanin.initialize(nn.Sequential(wrapped, fixed), recipe="orthogonal")
+    statuses = {n: e.status.value for n, e in ledger.items() if "original" in n}
+    assert statuses == {
+        "0.parametrizations.weight.original": "left",
+        "1.parametrizations.weight.original": "left",
+    }
+    householder = parametrizations.orthogonal(
+        nn.Linear(6, 6), orthogonal_map="householder", use_trivialization=False
+    )
+    net = nn.Sequential(householder)
+    fanin.initialize(net, recipe="orthogonal", seed=3)
+    assert torch.allclose(net[0].weight, plain_draw("orthogonal", nn.Linear(6, 6)), atol=1e-5)
+
+
 class Symmetric(nn.Module):
     def forward(self, x):
         return x.triu() + x.triu(1).mT

@@ -10,9 +10,9 @@ from torch import nn
 from fanin.errors import FaninError, PlanError
 from fanin.filling.statistics import Measurement, measure_pieces, piece_length
 from fanin.graph.graph import ParameterInfo
+from fanin.planning.assigning import check_fits
 from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.planning.parametrised import ParametrisedWeight, parametrised_weights
-from fanin.planning.planner import check_fits
 from fanin.planning.reading import named_tensors_checked, obstacle_to_drawing
 from fanin.randomness import Address, Region
 

@@ -20,6 +20,7 @@ class Parametrisation(StrEnum):
     SPECTRAL_NORM = "spectral_norm"
     SPECTRAL_NORM_HOOK = "spectral_norm (pre-hook)"
     ORTHOGONAL = "orthogonal"
+    FIXED = "an orthogonal map that cannot be assigned to"
     INVERTIBLE = "a parametrisation with right_inverse"
     OPAQUE = "a parametrisation without right_inverse"
 
@@ -93,7 +94,10 @@ def _kind_of(chain: nn.Module) -> Parametrisation:
     if names == ["_SpectralNorm"]:
         return Parametrisation.SPECTRAL_NORM
     if names == ["_Orthogonal"]:
-        return Parametrisation.ORTHOGONAL
+        # torch inverts the Householder map always, the others only with a base to start from.
+        map_name = str(getattr(steps[0], "orthogonal_map", "")).rsplit(".", 1)[-1]
+        free = hasattr(steps[0], "base") or map_name == "householder"
+        return Parametrisation.ORTHOGONAL if free else Parametrisation.FIXED
     if all(hasattr(step, "right_inverse") for step in steps):
         return Parametrisation.INVERTIBLE
     return Parametrisation.OPAQUE

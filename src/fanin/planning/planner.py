@@ -2,25 +2,30 @@
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from fanin.axes import dense_axes
-from fanin.errors import FaninError, PlanError, UnknownNameError, unknown_name
-from fanin.graph.graph import Graph, ParameterInfo
+from fanin.errors import PlanError, UnknownNameError, unknown_name
+from fanin.graph.graph import Graph
 from fanin.graph.recording import record
+from fanin.planning.assigning import (
+    absent,
+    assign,
+    check_fits,
+    complete,
+    explain_followers,
+    frozen,
+    parametrised_weights_of,
+)
 from fanin.planning.assignment import Action, Assignment, Plan
-from fanin.planning.expectation import expected_std
 from fanin.planning.matching import Names
 from fanin.planning.overrides import Keep, Overrides, keep_tensors, override
-from fanin.planning.parametrised import Parametrisation, ParametrisedWeight
 from fanin.planning.reading import ModelReading, read_model
 from fanin.planning.recipe import Decision, GraphUse, Recipe, leave
 from fanin.planning.recipes import RECIPES
 from fanin.planning.recipes.one_scheme import one_scheme
-from fanin.planning.subject import Circumstances, Subject
+from fanin.planning.subject import Circumstances
 from fanin.schemes import SCHEMES, scheme
 from fanin.schemes.scheme import Scheme
 
@@ -75,7 +80,7 @@ def plan(
         name, advice, function = chosen.recipe, chosen.advice, chosen.module_function
         decided = {n: chosen[n] for n in reading.parameters if n in chosen}
         missing = [n for n in reading.circumstances.subjects if n not in chosen]
-        decided |= {n: _absent(reading.circumstances.subjects[n]) for n in missing}
+        decided |= {n: absent(reading.circumstances.subjects[n]) for n in missing}
     elif isinstance(chosen, Recipe):
         name = chosen.name
         graph = _graph_for(chosen, model, inputs)
@@ -98,11 +103,11 @@ def plan(
         name, function = _function_name(chosen), chosen
         run = Recipe(name, "", "", lambda s, c: leave(f"left to {name}(module)"))
         decided, failed = _decide(run, reading)
-    made = _complete(decided, reading)
+    made = complete(decided, reading)
     names = Names(
         reading.parameters,
         reading.buffers,
-        {w.effective: w.carrier for w in _weights(reading)},
+        {w.effective: w.carrier for w in parametrised_weights_of(reading)},
         model,
     )
     made = override(made, overrides or {}, names, reading.undrawable)
@@ -112,7 +117,7 @@ def plan(
             raise error
     if made and all(a.action in {Action.KEEP, Action.TIED} for a in made.values()) and not keep:
         notes = (*notes, "every parameter is frozen or kept: apply will change nothing")
-    made = _explain_followers(made)
+    made = explain_followers(made)
     return Plan(name, reading.circumstances.model_type, made, function, (*advice, *notes))
 
 
@@ -210,7 +215,7 @@ def _decide(
     for subject in circumstances:
         name = subject.name
         if subject.frozen:
-            decided[name] = _frozen(subject)
+            decided[name] = frozen(subject)
         elif name in reading.undrawable:
             decided[name] = assign(subject, leave(f"left: {reading.undrawable[name]}"))
         else:
@@ -220,133 +225,3 @@ def _decide(
                 decided[name] = assign(subject, leave("left: its scheme cannot draw it"))
                 failed[name] = error
     return decided, failed
-
-
-def assign(subject: Subject, decision: Decision) -> Assignment:
-    """A decision as an assignment, its expected std computed.
-
-    Raises:
-        PlanError: the scheme cannot draw this parameter.
-    """
-    axes = decision.axes if decision.axes is not None else subject.axes
-    rows = decision.zero_rows
-    if subject.padding_row is not None and decision.scheme is not None and not rows:
-        rows = (subject.padding_row,)
-    std = None
-    if decision.scheme is not None:
-        try:
-            std = expected_std(decision.scheme, subject.shape, axes, rows)
-        except FaninError as error:
-            raise PlanError(
-                f"{subject.name!r} of shape {subject.shape} ({subject.role.role}): {error} "
-                f"Give it another scheme with overrides={{{subject.name!r}: ...}}."
-            ) from error
-    weight = subject.parametrised
-    return Assignment(
-        parameter=subject.name,
-        scheme=decision.scheme,
-        axes=axes,
-        role=str(subject.role.role),
-        reason=decision.reason,
-        evidence=decision.evidence,
-        std=std,
-        shape=subject.shape,
-        action=Action.LEAVE if decision.scheme is None else Action.INITIALISE,
-        zero_rows=rows,
-        through=weight.effective if weight is not None and _shows(weight, decision) else None,
-    )
-
-
-_SHOWN = {
-    Parametrisation.WEIGHT_NORM,
-    Parametrisation.WEIGHT_NORM_HOOK,
-    Parametrisation.ORTHOGONAL,
-    Parametrisation.INVERTIBLE,
-}
-
-
-def _shows(weight: ParametrisedWeight, decision: Decision) -> bool:
-    """The draw appears as the effective weight; spectral_norm divides it first."""
-    return decision.scheme is not None and weight.kind in _SHOWN
-
-
-def _frozen(subject: Subject) -> Assignment:
-    return Assignment(
-        parameter=subject.name,
-        scheme=None,
-        axes=subject.axes,
-        role=str(subject.role.role),
-        reason="kept: frozen (requires_grad=False); name it in overrides to initialise it",
-        shape=subject.shape,
-        action=Action.KEEP,
-    )
-
-
-def _absent(subject: Subject) -> Assignment:
-    return replace(
-        _frozen(subject), action=Action.LEAVE, reason="left: the plan given does not name it"
-    )
-
-
-def _weights(reading: ModelReading) -> list[Any]:
-    return [s.parametrised for s in reading.circumstances if s.parametrised is not None]
-
-
-def _complete(decided: Mapping[str, Assignment], reading: ModelReading) -> dict[str, Assignment]:
-    """All parameters in the model's order, tied and derived ones included."""
-    made: dict[str, Assignment] = {}
-    for name, info in reading.parameters.items():
-        if info.tied_to is not None:
-            made[name] = Assignment(
-                parameter=name,
-                scheme=None,
-                axes=dense_axes(info.shape),
-                role="",
-                reason=f"the same tensor as {info.tied_to}, drawn there once",
-                shape=info.shape,
-                action=Action.TIED,
-                tied_to=info.tied_to,
-            )
-        elif name in reading.derived:
-            weight = reading.derived[name]
-            made[name] = Assignment(
-                parameter=name,
-                scheme=None,
-                axes=dense_axes(info.shape),
-                role="",
-                reason=f"set with {weight.effective}, which {weight.kind} computes from it",
-                shape=info.shape,
-                action=Action.DERIVED,
-                tied_to=weight.carrier,
-            )
-        else:
-            made[name] = decided[name]
-    return made
-
-
-def _explain_followers(made: dict[str, Assignment]) -> dict[str, Assignment]:
-    """Tied and derived parameters take the role and the fate of the one that they follow."""
-    for name, a in made.items():
-        if a.action not in {Action.TIED, Action.DERIVED} or a.tied_to is None:
-            continue
-        owner = made[a.tied_to]
-        made[name] = replace(a, role=owner.role)
-        if a.action is Action.DERIVED and owner.action is not Action.INITIALISE:
-            made[name] = replace(made[name], action=owner.action, reason=owner.reason, tied_to=None)
-    return made
-
-
-def check_fits(given: Plan, parameters: Mapping[str, ParameterInfo], model_type: str) -> None:
-    """Raise PlanError unless every parameter of the plan is in the model, with its shape."""
-    for name, a in given.items():
-        info = parameters.get(name)
-        if info is None:
-            raise PlanError(
-                f"the plan names {name!r}, which {model_type} does not have. "
-                f"{unknown_name('parameter', name, parameters, 'print(plan)')}"
-            )
-        if a.shape and a.shape != info.shape:
-            raise PlanError(
-                f"{name!r} has shape {info.shape} in the model and {a.shape} in the plan. "
-                "Make a new plan for this model."
-            )

@@ -15,7 +15,11 @@ from fanin.graph.inventory import named_tensors
 from fanin.graph.role import ParameterRole, Role
 from fanin.graph.roles import read_roles
 from fanin.planning.module_roles import read_module_roles
-from fanin.planning.parametrised import ParametrisedWeight, parametrised_weights
+from fanin.planning.parametrised import (
+    Parametrisation,
+    ParametrisedWeight,
+    parametrised_weights,
+)
 from fanin.planning.subject import LAYER_WEIGHTS, Circumstances, Subject
 
 _SILENT = (Role.UNKNOWN, Role.UNUSED)
@@ -75,6 +79,8 @@ def read_model(model: nn.Module, graph: Graph | None = None) -> ModelReading:
             path, local = weight.module, weight.attribute
             module = model.get_submodule(path)
         obstacle = obstacle_to_drawing(tensor)
+        if weight is not None and weight.kind is Parametrisation.FIXED:
+            obstacle = f"{weight.kind} (register it with use_trivialization=True)"
         if obstacle:
             undrawable[name] = obstacle
         subjects[name] = Subject(
