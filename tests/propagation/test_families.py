@@ -281,3 +281,17 @@ def test_what_has_no_rule_is_sampled_and_says_so():
     assert not by_name["t"].sampled
     assert any("sort: sampled" in note for note in signals.notes)
     assert signals.tensors[max(signals.tensors)].sampled  # and what follows from it
+
+
+def test_a_batch_norm_over_few_samples_has_larger_gradients():
+    # s² of 8 samples is χ² with 7 degrees: E[1/s²] = 7/5 of 1/E[s²], 18 % in the RMS.
+    assert_predicted(
+        lambda: nn.Sequential(dense(64, N), nn.BatchNorm1d(N), dense(N, 64)), batch(8, 64)
+    )
+
+
+def test_the_largest_of_a_window_is_rarely_below_zero():
+    assert_predicted(
+        lambda: nn.Sequential(nn.Conv2d(64, 128, 1, bias=False), nn.ReLU(), nn.MaxPool2d(2)),
+        batch(8, 64, 8, 8),
+    )
