@@ -1,6 +1,6 @@
 # make demo   compare initialisations on real data and write a report
 # make test   everything that CI checks: lint, types, import contracts, tests, the built wheel
-.PHONY: demo test lint types contracts unit wheel clean
+.PHONY: demo test lint types contracts unit wheel sanitize clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -43,6 +43,10 @@ wheel: .venv/.dev
 	$(PIP) torch==2.13.0
 	$(PIP) -e '.[dev]'
 	touch $@ .venv/.demo
+
+# The kernel under the address, undefined-behaviour and thread sanitizers (needs GCC and CMake).
+sanitize: .venv/.dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/randomness/sanitize.sh
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis fanin-study
