@@ -55,7 +55,8 @@ def aligned(one: State, two: State) -> tuple[State, State]:
 
 def _under(state: State, axes: Axes, arrays: Sequence[Array]) -> State:
     base = Base(state.base.key, state.base.mean, state.base.std, arrays[1])
-    return replace(state, axes=axes, pairs=arrays[0], base=base)
+    pieces = state.pieces if len(axes) == len(state.axes) else None
+    return replace(state, axes=axes, pairs=arrays[0], base=base, pieces=pieces)
 
 
 def added(one: State, two: State, covariance: Array | float = 0.0) -> State:

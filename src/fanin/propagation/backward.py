@@ -26,19 +26,25 @@ MOST_SOURCES = 32
 class _Component:
     pairs: Array
     slope: float | Array = 1.0
+    piece: float = 1.0
 
 
 Gradient = dict[Hashable, _Component]
 
 
-def total_pairs(gradient: Gradient, state: State) -> Array:
-    """Pair moments of a tensor's gradient, all sources together."""
+def total_pairs(gradient: Gradient, state: State, *, pieces: bool = False) -> Array:
+    """Pair moments of a tensor's gradient, all sources together.
+
+    With ``pieces`` each is weighted by the power of the matrix stretch that it is about to meet.
+    """
     total = np.zeros_like(state.pairs)
     for component in gradient.values():
+        factor = component.piece if pieces else 1.0
         if isinstance(component.slope, float):
-            total = total + component.pairs * component.slope**2
+            total = total + component.pairs * (factor * component.slope**2)
         else:
-            total = total + component.pairs * pair_moments(component.slope, state.base.correlations)
+            slopes = pair_moments(component.slope, state.base.correlations)
+            total = total + component.pairs * (factor * slopes)
     return total
 
 
@@ -100,14 +106,16 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
     ):
         for source, component in gradients[out].items():
             slope = component.slope * way.slope  # type: ignore[operator]
-            arriving[source] = _Component(way.move(component.pairs), slope)
+            arriving[source] = _Component(way.move(component.pairs), slope, component.piece)
     else:
-        pairs = way.move(total_pairs(gradients[out], state))
+        total = total_pairs(gradients[out], state, pieces=way.through_matrix)
+        pairs = way.move(total)
         if isinstance(way.slope, float):
             pairs = pairs * way.slope**2
         # A coherent way keeps one source for all inputs, so that their sum stays coherent.
         source = (call.operation.index, way.output, "all" if coherent else number)
-        arriving[source] = _Component(pairs, 1.0 if way.profile is None else way.profile)
+        slope = 1.0 if way.profile is None else way.profile
+        arriving[source] = _Component(pairs, slope, way.piece)
     held = gradients.setdefault(way.tensor, {})
     for source, component in arriving.items():
         if source in held and held[source].pairs.shape == component.pairs.shape:

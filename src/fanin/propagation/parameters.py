@@ -11,7 +11,7 @@ from torch import nn
 from fanin.errors import PlanError
 from fanin.graph.graph import Graph, Ref
 from fanin.propagation.call import CallParts, functional_name
-from fanin.propagation.state import State, constant, independent, measured
+from fanin.propagation.state import Pieces, State, constant, independent, measured
 
 MOST_BUFFER = 1 << 22
 
@@ -51,7 +51,21 @@ def _drawn(name: str, shape: tuple[int, ...], assignment: Any) -> State:
     rows = len(tuple(getattr(assignment, "zero_rows", ())))
     if rows and shape:
         state = replace(state, pairs=state.pairs * (1 - rows / shape[0]))
-    return replace(state, mirrored=type(scheme).__name__.startswith("Mirrored"))
+    mirrored = type(scheme).__name__.startswith("Mirrored")
+    return replace(state, mirrored=mirrored, pieces=_pieces(shape, axes, scheme, state))
+
+
+def _pieces(shape: tuple[int, ...], axes: Any, scheme: Any, state: State) -> Pieces | None:
+    """Stretches of a packed weight whose schemes give them powers of their own."""
+    schemes = getattr(scheme, "schemes", ())
+    blocks = axes.blocks(shape) if axes.block_sizes else []
+    if len(schemes) != len(blocks) or len(blocks) < 2 or state.second_moment == 0:
+        return None
+    powers = []
+    for block, part in zip(blocks, schemes, strict=True):
+        moments = part.expected(block.shape, block.axes)
+        powers.append((moments.std**2 + moments.mean**2) / state.second_moment)
+    return Pieces(axes.outputs[0], axes.block_sizes, tuple(powers))
 
 
 def buffer_state(name: str, tensor: torch.Tensor, parts: CallParts) -> State:

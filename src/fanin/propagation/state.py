@@ -10,6 +10,7 @@ the squared mean behind an activation.
 import itertools
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 import torch
@@ -47,6 +48,52 @@ class Base:
         return found
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """Stretches of one axis that differ in power: the q, k and v of one packed matrix.
+
+    Args:
+        axis: which axis.
+        sizes: lengths of the stretches, in order.
+        factors: second moment of each over that of the whole tensor.
+    """
+
+    axis: int
+    sizes: tuple[int, ...]
+    factors: tuple[float, ...]
+
+    def factor(self, start: int, length: int) -> float:
+        """Mean factor of a range of the axis."""
+        begin, total = 0, 0.0
+        for size, factor in zip(self.sizes, self.factors, strict=True):
+            shared = min(begin + size, start + length) - max(begin, start)
+            total += max(shared, 0) * factor
+            begin += size
+        return total / length if length else 1.0
+
+    def part(self, start: int, length: int) -> "Pieces | None":
+        """The stretches within a range; None where it lies in one stretch."""
+        begin, sizes, factors = 0, list[int](), list[float]()
+        whole = self.factor(start, length)
+        for size, factor in zip(self.sizes, self.factors, strict=True):
+            shared = min(begin + size, start + length) - max(begin, start)
+            if shared > 0:
+                sizes.append(shared)
+                factors.append(factor / whole if whole > 0 else 1.0)
+            begin += size
+        return Pieces(self.axis, tuple(sizes), tuple(factors)) if len(sizes) > 1 else None
+
+    def reshaped(self, given: Sequence[int], made: Sequence[int]) -> "Pieces | None":
+        """The same stretches in another shape; None where they end up in no one axis."""
+        before = prod(given[: self.axis])
+        for axis, n in enumerate(made):
+            if n > 1 and prod(made[:axis]) == before and given[self.axis] % n == 0:
+                inner = given[self.axis] // n
+                if all(size % inner == 0 for size in self.sizes):
+                    return replace(self, axis=axis, sizes=tuple(s // inner for s in self.sizes))
+        return None
+
+
 @dataclass(frozen=True, eq=False)
 class State:
     """Moments of one tensor.
@@ -61,6 +108,7 @@ class State:
         blocked: exact boolean value: True where an attention mask holds −∞ or a huge negative.
         mirrored: features come in two halves, the second the negative of the first in the base.
         sampled: rests on an operation that was run on samples.
+        pieces: stretches of one axis that differ in power, kept through matrices and views.
     """
 
     axes: Axes
@@ -72,6 +120,7 @@ class State:
     blocked: torch.Tensor | None = None
     mirrored: bool = False
     sampled: bool = False
+    pieces: Pieces | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -143,6 +192,7 @@ def function_of(state: State, values: Array) -> State:
         values=values,
         known=None,
         blocked=None,
+        pieces=None,
     )
 
 

@@ -89,7 +89,12 @@ def contract(one: State, two: State, labels_one: str, labels_two: str, out: str)
     axes, pairs, terms = contracted_pairs(
         (one.axes, one.pairs), (two.axes, two.pairs), labels_one, labels_two, out
     )
-    return gaussian(axes, terms * one.mean * two.mean, pairs).with_flags(one, two)
+    made = gaussian(axes, terms * one.mean * two.mean, pairs).with_flags(one, two)
+    for factor, labels in ((one, labels_one), (two, labels_two)):
+        pieces = factor.pieces
+        if pieces is not None and labels[pieces.axis] in out:
+            return replace(made, pieces=replace(pieces, axis=out.index(labels[pieces.axis])))
+    return made
 
 
 def mirrored_input(state: State) -> State:
@@ -202,7 +207,7 @@ def matmul_backward(call: Call) -> list[Pass]:
             )
             return fit(found * alpha**2, axes, target.axes)
 
-        passes.append(Pass(tensor, move))
+        passes.append(Pass(tensor, move, through_matrix=call.state(other).pieces is not None))
     if call.name in _WITH_SUM:
         bias = call.tensor(0)
         if bias is not None:

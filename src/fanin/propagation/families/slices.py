@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from fanin.propagation.algebra import scaled
 from fanin.propagation.call import Call
 from fanin.propagation.families.views import moved_state
 from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, shape_of
@@ -14,8 +15,11 @@ from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State
 
 
-def sliced(state: State, dim: int, length: int, view: object) -> State:
-    """A part of one axis: the other moments stay."""
+def sliced(state: State, dim: int, length: int, view: object, start: int | None = None) -> State:
+    """A part of one axis: the other moments stay.
+
+    ``start`` is where the part begins; None for parts that are no range.
+    """
     axes, position = state.axes, atom_range(state.axes, dim).start
     arrangement = Arrangement(atoms_of(axes), [state.pairs, state.base.pairs])
     for _ in range(len(axes[dim]) - 1):
@@ -24,7 +28,28 @@ def sliced(state: State, dim: int, length: int, view: object) -> State:
     if axes[dim] and length == 1:
         arrays = [np.take(a, 0, position) for a in arrays]
     new = (*axes[:dim], (length,) if length != 1 else (), *axes[dim + 1 :])
-    return moved_state(state, new, arrays[0], arrays[1], view)
+    pieces = state.pieces
+    if pieces is None or pieces.axis != dim:
+        return moved_state(state, new, arrays[0], arrays[1], view, pieces)
+    part = moved_state(state, new, arrays[0], arrays[1], view)
+    if start is None:
+        return part
+    part = scaled(part, pieces.factor(start, length) ** 0.5)
+    return replace(part, pieces=pieces.part(start, length))
+
+
+def without_axis(state: State, dim: int) -> State:
+    """An axis of length 1 taken out."""
+    pieces = state.pieces
+    if pieces is not None and pieces.axis > dim:
+        pieces = replace(pieces, axis=pieces.axis - 1)
+    return replace(state, axes=(*state.axes[:dim], *state.axes[dim + 1 :]), pieces=pieces)
+
+
+def piece_factor(state: State, dim: int, start: int, length: int) -> float:
+    """Power of the matrix behind a range of an axis, over that of the whole matrix."""
+    pieces = state.pieces
+    return 1.0 if pieces is None or pieces.axis != dim else pieces.factor(start, length)
 
 
 # Gradients of disjoint parts never meet in one element: they add in squares, not coherently,
@@ -48,9 +73,16 @@ def part_of(pairs: Array, given: Axes, target: Axes, dim: int) -> Array:
     return fit(pairs * share.reshape(view), joined, target)
 
 
-def _into(call: Call, move: Callable[[Array], Array]) -> list[Pass]:
+def _into(call: Call, move: Callable[[Array], Array], piece: float = 1.0) -> list[Pass]:
     tensor = call.tensor(0)
-    return [] if tensor is None else [Pass(tensor, move)]
+    return [] if tensor is None else [Pass(tensor, move, piece=piece)]
+
+
+def _start(call: Call, dim: int) -> int:
+    """First index of a slice, or the index of a select."""
+    value = call.raw(2, "index" if call.name.startswith("select") else "start", 0) or 0
+    n = call.state(0).shape[dim]
+    return int(value) + n if int(value) < 0 else min(int(value), n)
 
 
 def _dim(call: Call, value: int) -> int:
@@ -62,7 +94,9 @@ def slice_(call: Call) -> State:
     """A range of one axis."""
     dim = _dim(call, call.raw(1, "dim", 0) or 0)
     view = (call.name, *call.operation.args[1:])
-    return sliced(call.state(0), dim, call.shape()[dim], view)
+    step = call.raw(4, "step", 1) or 1
+    start = _start(call, dim) if step == 1 else None
+    return sliced(call.state(0), dim, call.shape()[dim], view, start)
 
 
 @backward("slice", "narrow", "slice_copy")
@@ -72,15 +106,16 @@ def slice_backward(call: Call) -> list[Pass]:
     made, target = call.made().axes, call.state(0).axes
     if shape_of(made) == shape_of(target):
         return _into(call, lambda pairs: fit(pairs, made, target))
-    return _into(call, lambda pairs: part_of(pairs, made, target, dim))
+    piece = piece_factor(call.state(0), dim, _start(call, dim), shape_of(made)[dim])
+    return _into(call, lambda pairs: part_of(pairs, made, target, dim), piece)
 
 
 @forward("select", "select_copy")
 def select(call: Call) -> State:
     """One index of one axis."""
     dim = _dim(call, call.raw(1, "dim"))
-    part = sliced(call.state(0), dim, 1, ("select", dim, call.raw(2, "index")))
-    return replace(part, axes=(*part.axes[:dim], *part.axes[dim + 1 :]))
+    index = _start(call, dim)
+    return without_axis(sliced(call.state(0), dim, 1, ("select", dim, index), index), dim)
 
 
 @backward("select", "select_copy")
@@ -89,7 +124,8 @@ def select_backward(call: Call) -> list[Pass]:
     dim = _dim(call, call.raw(1, "dim"))
     made, target = call.made().axes, call.state(0).axes
     kept = (*made[:dim], (), *made[dim:])
-    return _into(call, lambda pairs: part_of(pairs, kept, target, dim))
+    piece = piece_factor(call.state(0), dim, _start(call, dim), 1)
+    return _into(call, lambda pairs: part_of(pairs, kept, target, dim), piece)
 
 
 def _piece_dim(call: Call) -> int:
@@ -102,10 +138,19 @@ def split(call: Call) -> list[State]:
     """Several ranges of one axis."""
     dim = _piece_dim(call)
     count = len(call.operation.outputs)
+    starts = _starts(call, dim)
     return [
-        sliced(call.state(0), dim, call.shape(k)[dim], (call.name, k, call.operation.index))
+        sliced(
+            call.state(0), dim, call.shape(k)[dim], (call.name, k, call.operation.index), starts[k]
+        )
         for k in range(count)
     ]
+
+
+def _starts(call: Call, dim: int) -> list[int]:
+    """Where each piece of a split begins."""
+    sizes = [call.shape(k)[dim] for k in range(len(call.operation.outputs))]
+    return [sum(sizes[:k]) for k in range(len(sizes))]
 
 
 @backward("split", "split_with_sizes", "unsafe_split", "chunk", "unsafe_chunk", "tensor_split",
@@ -119,7 +164,16 @@ def split_backward(call: Call) -> list[Pass]:
     def move(pairs: Array, k: int) -> Array:
         return part_of(pairs, call.made(k).axes, target, dim)
 
-    return [Pass(tensor, partial(move, k=k), None, k) for k in range(len(call.operation.outputs))]
+    return [
+        Pass(
+            tensor,
+            partial(move, k=k),
+            None,
+            k,
+            piece=piece_factor(call.state(0), dim, start, call.shape(k)[dim]),
+        )
+        for k, start in enumerate(_starts(call, dim))
+    ]
 
 
 @forward("unbind", "unbind_copy")
@@ -128,8 +182,7 @@ def unbind(call: Call) -> list[State]:
     dim = _piece_dim(call)
     states = []
     for k in range(len(call.operation.outputs)):
-        part = sliced(call.state(0), dim, 1, ("select", dim, k))
-        states.append(replace(part, axes=(*part.axes[:dim], *part.axes[dim + 1 :])))
+        states.append(without_axis(sliced(call.state(0), dim, 1, ("select", dim, k), k), dim))
     return states
 
 
@@ -144,4 +197,7 @@ def unbind_backward(call: Call) -> list[Pass]:
         made = call.made(k).axes
         return part_of(pairs, (*made[:dim], (), *made[dim:]), target, dim)
 
-    return [Pass(tensor, partial(move, k=k), None, k) for k in range(len(call.operation.outputs))]
+    return [
+        Pass(tensor, partial(move, k=k), None, k, piece=piece_factor(call.state(0), dim, k, 1))
+        for k in range(len(call.operation.outputs))
+    ]

@@ -20,13 +20,22 @@ from fanin.propagation.layout import (
 )
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import Base, State, gaussian
+from fanin.propagation.state import Base, Pieces, State, gaussian
 
 
-def moved_state(state: State, axes: Axes, pairs: Array, base_pairs: Array, view: object) -> State:
+def moved_state(
+    state: State,
+    axes: Axes,
+    pairs: Array,
+    base_pairs: Array,
+    view: object,
+    pieces: Pieces | None = None,
+) -> State:
     """The state under new axes.  Equal views of one base stay functions of one base."""
     base = Base((state.base.key, view), state.base.mean, state.base.std, base_pairs)
-    return replace(state, axes=axes, pairs=pairs, base=base, known=None, blocked=None)
+    return replace(
+        state, axes=axes, pairs=pairs, base=base, known=None, blocked=None, pieces=pieces
+    )
 
 
 @forward(
@@ -86,7 +95,8 @@ def reshaped(state: State, shape: Sequence[int]) -> State:
     arrangement = Arrangement(atoms_of(state.axes), [state.pairs, state.base.pairs])
     axes = regroup(arrangement, shape)
     view = ("reshape", tuple(shape))
-    return moved_state(state, axes, arrangement.arrays[0], arrangement.arrays[1], view)
+    pieces = None if state.pieces is None else state.pieces.reshaped(state.shape, shape)
+    return moved_state(state, axes, arrangement.arrays[0], arrangement.arrays[1], view, pieces)
 
 
 @forward(
@@ -112,8 +122,11 @@ def permuted(state: State, order: Sequence[int]) -> State:
     atoms = [p for d in order for p in atom_range(state.axes, d)]
     axes = tuple(state.axes[d] for d in order)
     view = ("permute", tuple(order))
+    pieces = state.pieces
+    if pieces is not None:
+        pieces = replace(pieces, axis=list(order).index(pieces.axis))
     return moved_state(
-        state, axes, state.pairs.transpose(atoms), state.base.pairs.transpose(atoms), view
+        state, axes, state.pairs.transpose(atoms), state.base.pairs.transpose(atoms), view, pieces
     )
 
 
