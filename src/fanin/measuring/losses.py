@@ -14,7 +14,7 @@ from fanin.graph.calling import describe, leaves
 Loss = str | Callable[[Any, Any], torch.Tensor] | None
 
 IGNORED_CLASS = -100  # torch's ignore_index: positions with this label enter no loss
-_COTANGENT_SEED = 0
+_COTANGENT_SEED = 0x66616E696E  # "fanin": users seed inputs with 0, and must not draw this tensor
 _NOT_MAIN = ("past_key_values", "hidden_states", "attentions", "cross_attentions", "loss")
 
 
