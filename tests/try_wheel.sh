@@ -13,7 +13,8 @@ $pip torch==2.13.0
 $pip "$work"/dist/*.whl
 cd "$work" # out of the checkout, so that only the installed package can be imported
 venv/bin/fanin --version
-venv/bin/fanin schemes | head -5
+venv/bin/fanin schemes >schemes.txt # into a file: a reader that stops early would break the pipe
+head -5 schemes.txt
 venv/bin/python - <<'PY'
 import fanin
 import torch
