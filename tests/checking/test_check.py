@@ -12,6 +12,7 @@ import fanin
 from fanin.axes import Axes
 from fanin.checking import RULES, Severity, UnhealthyStartError, check, find_rule
 from fanin.checking.equality import equal_groups
+from fanin.checking.predictions import predicted_rows
 from fanin.checking.rules.dead_units import share_off_together
 from fanin.errors import DataError, PlanError, RecordError, UnknownNameError
 from fanin.planning.assignment import Action, Assignment, Plan
@@ -102,15 +103,38 @@ def test_the_text_is_a_plain_table():
 
 
 def test_predictions_stand_beside_what_was_measured():
-    model, x, _ = relu_mlp()
-    diagnosis = check(model, x, predict=True)
+    model, x, y = relu_mlp()
+    diagnosis = check(model, x, target=y)
     assert diagnosis.predicted.source == "predicted"
-    assert "rms predicted" in str(diagnosis)
-    for row, told in zip(diagnosis.layers, diagnosis.predicted.layers, strict=True):
-        assert row.weight == told.weight
+    heads, first = (line.split() for line in str(diagnosis).splitlines()[:2])
+    assert heads.count("predicted") == 2
+    told = predicted_rows(diagnosis.signals, diagnosis.predicted)
+    for row in diagnosis.layers:
         # Eight layers of width 64: log RMS wanders by √(5·8/64)/2 = 0.4 over draws of weights.
-        assert 0.3 < told.output_rms / row.output_rms < 3
-    assert check(model, x).predicted is None
+        assert 0.3 < told[row.weight].output_rms / row.output_rms < 3
+        # In the size of the loss's own gradients, which a prediction does not know.
+        assert 0.3 < told[row.weight].gradient_rms / row.gradient_rms < 3
+    assert f"{told[first[0]].output_rms:.3g}" in first
+
+
+def test_single_rules_are_not_made_to_wait_for_predictions():
+    model, x, _ = relu_mlp()
+    assert check(model, x, select="FAN201").predicted is None
+    assert check(model, x, predict=False).predicted is None
+
+
+def test_a_prediction_that_fails_is_a_note_unless_it_was_asked_for(monkeypatch):
+    model, x, _ = relu_mlp()
+
+    def broken(model, inputs):
+        raise ArithmeticError("no such moment")
+
+    monkeypatch.setattr("fanin.checking.examine.predict_signals", broken)
+    diagnosis = check(model, x)
+    assert diagnosis.predicted is None
+    assert "no predictions: ArithmeticError: no such moment" in diagnosis.signals.notes
+    with pytest.raises(ArithmeticError):
+        check(model, x, predict=True)
 
 
 def test_a_forget_bias_of_one_is_left_alone():

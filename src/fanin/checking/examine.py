@@ -1,6 +1,7 @@
 """``check``: measure a model and let the rules look at it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -30,7 +31,7 @@ def check(
     select: Sequence[str] | str | None = None,
     ignore: Sequence[str] | str | None = None,
     histograms: bool = False,
-    predict: bool = False,
+    predict: bool | None = None,
 ) -> Diagnosis:
     """Say what is wrong with a model's start, and how to mend it.
 
@@ -50,7 +51,7 @@ def check(
         ignore: not these rules.
         histograms: keep histograms of weights, outputs and gradients, for reports.
         predict: also predict every layer's signals from the graph (``fanin.predict``), to be
-            shown beside what was measured.
+            shown beside what was measured. None: yes, unless ``select`` asks for certain rules.
 
     Raises:
         UnknownNameError: a rule that does not exist.
@@ -76,12 +77,22 @@ def check(
         findings.extend(rule.find(case))
     findings.sort(key=lambda finding: (_ORDER[finding.severity], finding.rule))
     findings = _each_once(findings)
+    signals, predicted = case.signals, None
+    if inputs is not None and (select is None if predict is None else predict):
+        try:
+            predicted = predict_signals(model, inputs)
+        except Exception as error:
+            if predict:
+                raise
+            # What was measured stands on its own: a prediction that fails is said, not fatal.
+            note = f"no predictions: {type(error).__name__}: {error}"
+            signals = replace(signals, notes=(*signals.notes, note))
     return Diagnosis(
         type(model).__name__,
         tuple(findings),
-        case.signals,
+        signals,
         tuple(rule.code for rule in able),
-        predict_signals(model, inputs) if predict and inputs is not None else None,
+        predicted,
     )
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from fanin.checking.findings import Diagnosis, Severity
+from fanin.checking.predictions import PredictedRow, predicted_rows
 from fanin.signals import LayerSignal
 
 _MOST_ROWS = 40
 _HEADINGS = ("weight", "shape", "fan in", "std", "then", "rms", "grad rms", "dead", "saturated")
-_PREDICTED = ("rms predicted", "grad rms predicted")
+_WITH_PREDICTED = (*_HEADINGS[:6], "predicted", "grad rms", "predicted", *_HEADINGS[7:])
 
 
 def diagnosis_text(diagnosis: Diagnosis) -> str:
@@ -44,11 +45,17 @@ def _finding_text(diagnosis: Diagnosis, index: int) -> str:
 
 
 def _rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
-    layers, predicted = diagnosis.layers, _predictions(diagnosis)
+    predicted = predicted_rows(diagnosis.signals, diagnosis.predicted)
     headings: tuple[str, ...] = _HEADINGS
-    if diagnosis.predicted is not None:
-        headings = (*_HEADINGS, *_PREDICTED)
-    rows = [_row(layer) + predicted.get(layer.weight, ()) for layer in layers]
+    if diagnosis.predicted is None:
+        rows = [_row(layer) for layer in diagnosis.layers]
+    else:
+        unknown = PredictedRow(None, None)
+        headings = _WITH_PREDICTED
+        rows = [
+            _with_predicted(_row(layer), predicted.get(layer.weight, unknown))
+            for layer in diagnosis.layers
+        ]
     if len(rows) > _MOST_ROWS:
         half = _MOST_ROWS // 2
         hidden = f"… {len(rows) - 2 * half} more"
@@ -56,19 +63,10 @@ def _rows(diagnosis: Diagnosis) -> list[tuple[str, ...]]:
     return [row + ("",) * (len(headings) - len(row)) for row in [headings, *rows]]
 
 
-def _predictions(diagnosis: Diagnosis) -> dict[str, tuple[str, ...]]:
-    """Weight -> predicted RMS, and gradient RMS where it is that of the same loss."""
-    if diagnosis.predicted is None:
-        return {}
-    # A prediction knows no target: its gradients are those of a direction on the output.
-    same_loss = diagnosis.signals.loss_name == "cotangent"
-    return {
-        row.weight: (
-            _number(row.output_rms),
-            _number(row.gradient_rms if same_loss else None),
-        )
-        for row in diagnosis.predicted.layers
-    }
+def _with_predicted(row: tuple[str, ...], told: PredictedRow) -> tuple[str, ...]:
+    """The row with each prediction behind its measurement."""
+    gradient = (row[6], _number(told.gradient_rms))
+    return (*row[:6], _number(told.output_rms), *gradient, *row[7:])
 
 
 def _row(layer: LayerSignal) -> tuple[str, ...]:

@@ -31,6 +31,10 @@ def check_command(
     seed: Annotated[int, typer.Option(help="Seed for --recipe.", min=0)] = 0,
     select: Annotated[list[str], typer.Option(help="Only these rules. Repeatable.")] = [],  # noqa: B006
     ignore: Annotated[list[str], typer.Option(help="Not these rules. Repeatable.")] = [],  # noqa: B006
+    predict: Annotated[
+        bool,
+        typer.Option(help="Show beside each measured RMS what the graph alone predicts."),
+    ] = True,
     fail_on: Annotated[
         str, typer.Option(help="note, warning or error: exit 1 from here on.")
     ] = "warning",
@@ -60,6 +64,7 @@ def check_command(
         plan=fanin.Plan.load(plan) if plan else None,
         select=select or None,
         ignore=ignore or None,
+        predict=None if predict else False,
     )
     terminal.show_diagnosis(diagnosis)
     for path in save:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fanin import __version__
 from fanin.checking.findings import Diagnosis, Severity
+from fanin.checking.predictions import PredictedRow, predicted_rows
 from fanin.reporting.folded_findings import FoldedFinding, fold, verdict
 from fanin.reporting.html.page import render
 from fanin.reporting.numbers import number
@@ -22,6 +23,7 @@ class LayerRow:
     layer: LayerSignal
     output_bar: float | None
     gradient_bar: float | None
+    predicted: PredictedRow
     found: Sequence[tuple[str, str]]
 
 
@@ -45,6 +47,8 @@ def diagnosis_page(diagnosis: Diagnosis) -> str:
         ]
         for severity in Severity
     }
+    told = predicted_rows(diagnosis.signals, diagnosis.predicted)
+    unknown = PredictedRow(None, None)
     worst = next((s for s in Severity if groups[s]), None)
     return render(
         "diagnosis.html",
@@ -56,9 +60,10 @@ def diagnosis_page(diagnosis: Diagnosis) -> str:
         facts=_facts(diagnosis),
         groups={severity: found for severity, found in groups.items() if found},
         rows=[
-            LayerRow(layer, f, b, _found(diagnosis, layer))
+            LayerRow(layer, f, b, told.get(layer.weight, unknown), _found(diagnosis, layer))
             for layer, f, b in zip(layers, forward, backward, strict=True)
         ],
+        predicted=bool(told),
         dead=any(layer.dead_share is not None for layer in layers),
         saturated=any(layer.saturated_share is not None for layer in layers),
     )

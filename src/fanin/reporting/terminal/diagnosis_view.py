@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from fanin.checking.findings import Diagnosis
+from fanin.checking.predictions import PredictedRow, predicted_rows
 from fanin.reporting.folded_findings import SEVERITIES, FoldedFinding, fold, verdict
 from fanin.reporting.numbers import number
 from fanin.reporting.terminal.text import SEVERITY_STYLES, safe, set_name_width, show, table
@@ -75,12 +76,18 @@ def _layers(diagnosis: Diagnosis, console: "Console | None") -> "Table":
     shown, blamed = diagnosis.layers, {finding.where for finding in diagnosis.findings}
     dead = any(layer.dead_share is not None for layer in shown)
     saturated = any(layer.saturated_share is not None for layer in shown)
+    told = predicted_rows(diagnosis.signals, diagnosis.predicted)
     heads = ["layer", "kind", "then", "fan in", "std", "output", "gradient"]
+    if told:
+        heads[5:] = ["output", "predicted", "gradient", "predicted"]
     heads += ["dead"] * dead + ["flat"] * saturated
     words = {"layer", "kind", "then"}
     made = table(*heads, numbers=tuple(head for head in heads if head not in words))
+    foreseen = ["predicted: the same from the graph alone."] * bool(told)
     made.caption = "std: of the weight. output, gradient: RMS. " + " ".join(
-        ["dead: units that are always 0."] * dead + ["flat: saturated elements."] * saturated
+        foreseen
+        + ["dead: units that are always 0."] * dead
+        + ["flat: saturated elements."] * saturated
     )
     made.caption_justify = "left"
     set_name_width(made, (layer.weight for layer in shown), console, share=0.3)
@@ -99,9 +106,11 @@ def _layers(diagnosis: Diagnosis, console: "Console | None") -> "Table":
             safe(layer.activation),
             safe(f"{layer.fan_in:g}"),
             safe(number(layer.weight_std)),
-            safe(number(layer.output_rms)),
-            safe(number(layer.gradient_rms)),
         ]
+        rms = (layer.output_rms, layer.gradient_rms)
+        foretold = told.get(layer.weight, PredictedRow(None, None))
+        for value, prediction in zip(rms, foretold, strict=True):
+            cells += [safe(number(v)) for v in ((value, prediction) if told else (value,))]
         cells += [safe(_share(layer.dead_share))] * dead
         cells += [safe(_share(layer.saturated_share))] * saturated
         made.add_row(*cells)
