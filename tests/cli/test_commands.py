@@ -136,3 +136,17 @@ def test_every_rule_scheme_and_recipe_is_listed_and_explained(fanin_command):
         assert len(out.splitlines()) > 8
     for name in fanin.SCHEMES:
         assert fanin_command("scheme", name)[0] == 0
+
+
+def test_explain_gives_the_chain_of_reasons(fanin_command, model_file):
+    status, out, _ = fanin_command("explain", f"{model_file}:make", "--at", "body", "--input", X)
+    assert status == 0
+    assert "body.0.weight" in out
+    assert "fan_in 16" in out
+    assert "head.weight" not in out
+
+
+def test_explain_names_the_nearest(fanin_command, model_file):
+    status, _, err = fanin_command("explain", f"{model_file}:make", "--at", "hed", "--input", X)
+    assert status == 2
+    assert "head.weight" in err

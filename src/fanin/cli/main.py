@@ -15,6 +15,7 @@ from fanin.errors import FaninError
 
 COMMANDS = (
     "plan",
+    "explain",
     "init",
     "check",
     "compare",

@@ -5,6 +5,7 @@ another width or stream.
 """
 
 from fanin.reporting.terminal.diagnosis_view import show_diagnosis
+from fanin.reporting.terminal.explanation_view import show_explanations
 from fanin.reporting.terminal.ledger_view import show_ledger
 from fanin.reporting.terminal.listing_view import (
     show_recipes,
@@ -18,6 +19,7 @@ from fanin.reporting.terminal.study_view import show_study
 
 __all__ = [
     "show_diagnosis",
+    "show_explanations",
     "show_ledger",
     "show_plan",
     "show_recipes",
