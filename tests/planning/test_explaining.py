@@ -41,6 +41,20 @@ def test_predictions_are_those_that_a_run_gives():
     assert told == pytest.approx(rms.item(), rel=0.02)
 
 
+def test_what_a_layer_reads_stands_before_what_it_gives():
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(400, 900), nn.ReLU(), nn.Unflatten(1, (2, 450)), nn.Linear(450, 400)
+    )
+    (why,) = explain(model, torch.randn(64, 400), "3.weight", "lecun_normal")
+    # Var 1/fan_in keeps RMS; behind a ReLU that is √½ of 1.
+    assert dict(why.steps)["predicted"].startswith("reads RMS 0.70")
+    assert "gives RMS 0.70" in dict(why.steps)["predicted"]
+    (why,) = explain(model, torch.randn(64, 400), "3.weight", fanin.schemes.VarianceScaling(4.0))
+    numbers = [float(part.split()[-1]) for part in dict(why.steps)["predicted"].split(", ")[:2]]
+    assert numbers[1] == pytest.approx(2 * numbers[0], rel=0.01)
+
+
 def test_packed_matrices_have_fans_of_their_own():
     model = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
     x = torch.randn(2, 6, 64)

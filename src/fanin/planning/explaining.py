@@ -188,12 +188,15 @@ def _predicted(
 
 
 def _rms_read(row: LayerSignal, signals: Signals, graph: Graph | None) -> float | None:
-    """RMS of what the layer's operation reads beside its weight and bias."""
-    maker = graph.producer.get(row.output) if graph is not None else None
-    if graph is None or maker is None:
+    """RMS of what the operation that first uses the weight reads beside it."""
+    if graph is None:
         return None
-    read = (t for t in maker.inputs if not graph.tensors[t].of_parameters)
-    return next((signals.tensors[t].rms for t in read if t in signals.tensors), None)
+    for operation in graph.operations:
+        owners = [graph.tensors[t].of_parameters for t in operation.inputs]
+        if any(row.weight in names for names in owners) and not all(owners):
+            read = (t for t, names in zip(operation.inputs, owners, strict=True) if not names)
+            return next((signals.tensors[t].rms for t in read if t in signals.tensors), None)
+    return None
 
 
 def _beside(model: nn.Module, a: Assignment) -> dict[str, float]:
