@@ -6,12 +6,16 @@ from dataclasses import dataclass, fields, is_dataclass
 from typing import TypeVar
 
 from fanin.planning.assignment import Action, Assignment, Plan
+from fanin.schemes.scaled import Scaled
 from fanin.schemes.scheme import Scheme
 
 Item = TypeVar("Item")
 
 _FEWEST_UNNAMED = 4
 """Blocks that are known by a number alone are folded from this many on."""
+
+_MOST_FACTORS = 4
+"""Of more factors a table shows how many there are, and their range."""
 
 _INDEX = re.compile(r"(?<![^.])\d+(?![^.])")
 
@@ -82,6 +86,8 @@ def describe_scheme(assignment: Assignment) -> str:
 
 def short_scheme(scheme: Scheme) -> str:
     """``repr`` without the fields that have their default and with five digits, for tables."""
+    if isinstance(scheme, Scaled):
+        return f"{short_scheme(scheme.of)} × {_show_factor(scheme.factor)}"
     if not is_dataclass(scheme):
         return _cut(repr(scheme))
     shown = [
@@ -90,6 +96,15 @@ def short_scheme(scheme: Scheme) -> str:
         if getattr(scheme, f.name) != f.default
     ]
     return f"{type(scheme).__name__}({', '.join(shown)})"
+
+
+def _show_factor(factor: float | tuple[float, ...]) -> str:
+    """One number, up to four, or how many there are and their range."""
+    if not isinstance(factor, tuple):
+        return f"{factor:.4g}"
+    if len(factor) <= _MOST_FACTORS:
+        return f"({', '.join(f'{f:.4g}' for f in factor)})"
+    return f"{len(factor)} factors, {min(factor):.4g} to {max(factor):.4g}"
 
 
 def _cut(text: str) -> str:

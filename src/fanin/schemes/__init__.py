@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fanin.schemes.normal import Normal as Normal
     from fanin.schemes.orthogonal import DeltaOrthogonal as DeltaOrthogonal
     from fanin.schemes.orthogonal import Orthogonal as Orthogonal
+    from fanin.schemes.scaled import Scaled as Scaled
     from fanin.schemes.sinusoidal import Sinusoidal as Sinusoidal
     from fanin.schemes.sparse import Sparse as Sparse
     from fanin.schemes.torch_default import PyTorchDefault as PyTorchDefault
