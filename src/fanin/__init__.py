@@ -32,11 +32,12 @@ _HOMES = {
     "SCHEMES": "fanin.schemes",
     "FaninError": "fanin.errors",
 }
-_SUBMODULES = ("init", "schemes", "errors")
+_SUBMODULES = ("init", "schemes", "recipes", "errors")
 
 if TYPE_CHECKING:
     from fanin import errors as errors
     from fanin import init as init
+    from fanin import recipes as recipes
     from fanin import schemes as schemes
     from fanin.axes import Axes as Axes
     from fanin.checking import RULES as RULES

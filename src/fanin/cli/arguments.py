@@ -17,6 +17,13 @@ Inputs = Annotated[
         help='A random input: "float32[8,3,224,224]", "ids=int64[4,128]<50257". Repeatable.',
     ),
 ]
+Batch = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        help="A TARGET that gives (inputs, target), for recipes that measure on a batch.",
+    ),
+]
 Recipe = Annotated[str, typer.Option(help="A recipe or scheme name; see `fanin recipes`.")]
 Seed = Annotated[int, typer.Option(help="Seed of the weights.", min=0)]
 Overrides = Annotated[

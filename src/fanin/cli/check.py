@@ -1,12 +1,12 @@
 """``fanin check``: run a model once forward and once backward, and say what is wrong."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fanin.cli.arguments import Inputs, Target, check_writable
-from fanin.errors import TargetError, unknown_name
+from fanin.errors import unknown_name
 
 _ORDER = ("note", "warning", "error")
 
@@ -44,6 +44,7 @@ def check_command(
 ) -> int:
     """Say what is wrong with a model's start, and how to mend it."""
     import fanin
+    from fanin.cli.batch import read_batch, recipe_for
     from fanin.cli.inputs import read_inputs
     from fanin.cli.target import load_model, load_target
     from fanin.reporting import terminal
@@ -53,9 +54,9 @@ def check_command(
     for path in save:
         check_writable(path)
     model, given = load_model(target)
-    inputs, labels = _batch(data, read_inputs(input, given))
+    inputs, labels = read_batch(data, read_inputs(input, given))
     if recipe is not None:
-        fanin.initialize(model, inputs, recipe, seed=seed)
+        fanin.initialize(model, inputs, recipe_for(recipe, labels), seed=seed)
     diagnosis = fanin.check(
         model,
         inputs,
@@ -72,16 +73,3 @@ def check_command(
         print(f"report: {path}")
     worst = max((_ORDER.index(f.severity) for f in diagnosis.findings), default=-1)
     return int(worst >= _ORDER.index(fail_on))
-
-
-def _batch(data: str | None, inputs: Any) -> tuple[Any, Any]:
-    """(inputs, target) from ``--data``, or the inputs alone."""
-    from fanin.cli.target import call_target, load_target
-
-    if data is None:
-        return inputs, None
-    value = load_target(data)
-    made = call_target(data, value) if callable(value) else value
-    if not isinstance(made, tuple) or len(made) != 2:
-        raise TargetError(f"--data {data!r} must give (inputs, target), not {type(made).__name__}.")
-    return made

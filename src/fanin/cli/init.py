@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from fanin.cli.arguments import (
+    Batch,
     Inputs,
     Keep,
     Overrides,
@@ -20,6 +21,7 @@ from fanin.cli.arguments import (
 def init_command(
     target: Target,
     input: Inputs = [],  # noqa: B006 (typer reads the default once)
+    data: Batch = None,
     recipe: Recipe = "auto",
     set_: Overrides = [],  # noqa: B006
     keep: Keep = [],  # noqa: B006
@@ -33,6 +35,7 @@ def init_command(
 ) -> None:
     """Initialise a model, show the ledger, and write the weights."""
     import fanin
+    from fanin.cli.batch import read_batch, recipe_for
     from fanin.cli.inputs import read_inputs
     from fanin.cli.target import load_model
     from fanin.cli.weights import save_weights
@@ -43,10 +46,11 @@ def init_command(
     if plan is not None:
         ledger = fanin.apply(fanin.Plan.load(plan), model, seed=seed)
     else:
+        inputs, labels = read_batch(data, read_inputs(input, given))
         ledger = fanin.initialize(
             model,
-            read_inputs(input, given),
-            recipe,
+            inputs,
+            recipe_for(recipe, labels),
             overrides=read_overrides(set_),
             keep=keep,
             seed=seed,

@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from fanin.cli.arguments import (
+    Batch,
     Inputs,
     Keep,
     Overrides,
     Recipe,
+    Seed,
     Target,
     check_writable,
     read_overrides,
@@ -19,9 +21,11 @@ from fanin.cli.arguments import (
 def plan_command(
     target: Target,
     input: Inputs = [],  # noqa: B006 (typer reads the default once)
+    data: Batch = None,
     recipe: Recipe = "auto",
     set_: Overrides = [],  # noqa: B006
     keep: Keep = [],  # noqa: B006
+    seed: Seed = 0,
     save: Annotated[
         Path | None,
         typer.Option(help="Write the plan: .yaml to edit and load back, .html to read."),
@@ -30,16 +34,24 @@ def plan_command(
         Path | None, typer.Option(help="Show how this plan differs from a saved one.")
     ] = None,
 ) -> None:
-    """Show what every parameter of a model gets, and why.  Draws nothing."""
+    """Show what every parameter of a model gets, and why.  The model is not changed."""
     import fanin
+    from fanin.cli.batch import read_batch, recipe_for
     from fanin.cli.inputs import read_inputs
     from fanin.cli.target import load_model
     from fanin.reporting import save_plan, terminal
 
     check_writable(save)
     model, given = load_model(target)
-    inputs = read_inputs(input, given)
-    made = fanin.plan(model, inputs, recipe, overrides=read_overrides(set_), keep=keep)
+    inputs, labels = read_batch(data, read_inputs(input, given))
+    made = fanin.plan(
+        model,
+        inputs,
+        recipe_for(recipe, labels),
+        overrides=read_overrides(set_),
+        keep=keep,
+        seed=seed,
+    )
     if diff is not None:
         print(made.diff(fanin.Plan.load(diff)))
     else:

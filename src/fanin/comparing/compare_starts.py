@@ -67,6 +67,7 @@ def compare(
             of those, a map-style Dataset, or a function without arguments returning one. ``x``
             may be a tuple of positional or a dict of keyword arguments of the model.
         recipes: a sequence of whatever ``fanin.initialize`` takes, or a dict label -> recipe.
+            Recipes that measure do so on the first batch, with its targets where they need some.
         seeds: how many (0, 1, …), or which.
         learning_rates: one, or a grid. Every recipe gets the whole grid, and is shown at its
             best: fewest diverged seeds, then lowest mean final training loss.
@@ -252,7 +253,7 @@ def _checked(
         task, classes[network.name] = check_task(network, course.task, batch, labels)
         course = replace(course, task=task)
     for network in networks:
-        check_arms(network, arms, seed, batch)
+        check_arms(network, arms, seed, batch, course.task)
     return course, classes
 
 

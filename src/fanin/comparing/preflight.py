@@ -2,8 +2,9 @@
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,22 +12,53 @@ from torch import nn
 from fanin.comparing.dataset import Samples
 from fanin.comparing.networks import Network
 from fanin.comparing.recipes import Arm
+from fanin.comparing.snapshots import loss_to_measure
 from fanin.comparing.task import IGNORED_LABEL, Task, class_axis, prediction
 from fanin.errors import DataError
-from fanin.filling import initialize
+from fanin.filling import apply, initialize
 from fanin.graph import call
+from fanin.planning import RECIPES, Plan, plan
+from fanin.planning.recipe import DataRecipe
+
+Calibrated = MutableMapping[tuple[str, str, int], Plan]
+"""Network, recipe and seed -> the plan that a recipe which measures has made for them."""
 
 
-def initialised(network: Network, arm: Arm, seed: int, batch: Samples) -> nn.Module:
+def initialised(
+    network: Network,
+    arm: Arm,
+    seed: int,
+    batch: Samples,
+    task: Task,
+    calibrated: Calibrated | None = None,
+) -> nn.Module:
     """One more network, initialised by a recipe.
 
     The global generator is seeded too, for recipes that are plain functions and draw from it.
+    What a recipe has measured holds for every learning rate, and is measured once.
     """
     model = network.build(seed)
+    batch = batch.to(network.device)
+    recipe = _for_task(arm.recipe, batch, task)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        initialize(model, batch.to(network.device).x, arm.recipe, seed=seed)
+        if not isinstance(recipe, DataRecipe):
+            initialize(model, batch.x, recipe, seed=seed)
+            return model
+        found = {} if calibrated is None else calibrated
+        key = (network.name, arm.label, seed)
+        if key not in found:
+            found[key] = plan(model, batch.x, recipe, seed=seed)
+        apply(found[key], model, seed=seed)
     return model
+
+
+def _for_task(recipe: Any, batch: Samples, task: Task) -> Any:
+    """A recipe that measures is told what the study trains for."""
+    named = RECIPES[recipe] if isinstance(recipe, str) and recipe in RECIPES else recipe
+    if not isinstance(named, DataRecipe):
+        return recipe
+    return named.with_target(batch.y, loss_to_measure(task))
 
 
 def check_task(
@@ -123,10 +155,12 @@ def check_labels(y: torch.Tensor, classes: int, network: str, what: str) -> None
         )
 
 
-def check_arms(network: Network, arms: Sequence[Arm], seed: int, batch: Samples) -> None:
+def check_arms(
+    network: Network, arms: Sequence[Arm], seed: int, batch: Samples, task: Task
+) -> None:
     """See that every recipe can initialise the network: unknown names and misfits end here."""
     for arm in arms:
-        initialised(network, arm, seed, batch)
+        initialised(network, arm, seed, batch, task)
 
 
 def check_rates(rates: Sequence[float]) -> None:

@@ -16,7 +16,7 @@ from fanin.comparing.ensemble import train_together
 from fanin.comparing.how_to_train import saved_bytes, stack_size, why_one_by_one
 from fanin.comparing.networks import Network
 from fanin.comparing.one_by_one import train_one
-from fanin.comparing.preflight import initialised
+from fanin.comparing.preflight import Calibrated, initialised
 from fanin.comparing.recipes import Arm
 from fanin.comparing.snapshots import (
     loss_to_measure,
@@ -79,6 +79,7 @@ class Workshop:
     tick: Tick
     notes: list[str] = field(default_factory=list)
     _starts: dict[tuple[str, str, int], Start] = field(default_factory=dict)
+    _calibrated: Calibrated = field(default_factory=dict)
     _sizes: dict[Network, int] = field(default_factory=dict)
     _stopping: Event = field(default_factory=Event)
     # Building and initialising seed the global generator, so one thread at a time does it.
@@ -154,13 +155,17 @@ class Workshop:
 
     def _built(self, trial: Wanted) -> tuple[nn.Module, Start]:
         batch = self.course.batch(0).to(trial.network.device)
-        model = initialised(trial.network, trial.arm, trial.seed, batch)
+        model = self._initialised(trial, batch)
         return model, self._start(trial, model, batch)
+
+    def _initialised(self, trial: Wanted, batch: Samples) -> nn.Module:
+        task = self.course.task
+        return initialised(trial.network, trial.arm, trial.seed, batch, task, self._calibrated)
 
     def _how(self, network: Network, wanted: Sequence[Wanted]) -> str:
         batch = self.course.batch(0).to(network.device)
         pair = [wanted[0], wanted[-1]]
-        models = [initialised(network, trial.arm, trial.seed, batch) for trial in pair]
+        models = [self._initialised(trial, batch) for trial in pair]
         why = why_one_by_one(models, self.course, self.engine, network.parameters)
         if why:
             return f"one by one: {why}"

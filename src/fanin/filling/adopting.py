@@ -20,7 +20,7 @@ from fanin.planning.assignment import Plan
 from fanin.planning.parametrised import parametrised_weights
 from fanin.planning.planner import AnyRecipe, find_recipe, plan
 from fanin.planning.reading import named_tensors_checked
-from fanin.planning.recipe import GraphUse, Recipe
+from fanin.planning.recipe import DataRecipe, GraphUse, Recipe
 
 
 def adopt(
@@ -151,6 +151,13 @@ def _plan_for_missing(
         # A model that is loaded whole needs no recipe, and so no inputs.
         loaded = plan(model, None, "shipped")
         return Plan(str(label), loaded.model_type, loaded.assignments)
+    if isinstance(chosen, DataRecipe):
+        # It would measure with what stands in the model now, not with what is loaded into it.
+        raise PlanError(
+            f"recipe {chosen.name!r} measures on the loaded tensors, so they must be there first: "
+            "load with fanin.adopt(model, checkpoint, recipe='shipped'), then "
+            f"fanin.initialize(model, batch, {chosen.name!r}, keep=checkpoint's names)."
+        )
     needs = isinstance(chosen, Recipe) and chosen.graph is GraphUse.NEEDED
     if needs and inputs is None:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""

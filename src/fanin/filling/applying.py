@@ -78,7 +78,7 @@ def initialize(
         >>> [(name, entry.status.value) for name, entry in ledger.items()]
         [('weight', 'initialised'), ('bias', 'initialised')]
     """
-    made = make_plan(model, inputs, recipe, overrides=overrides, keep=keep)
+    made = make_plan(model, inputs, recipe, overrides=overrides, keep=keep, seed=seed)
     return apply(made, model, seed=seed)
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -22,14 +23,14 @@ from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.planning.matching import Names
 from fanin.planning.overrides import Keep, Overrides, keep_tensors, override
 from fanin.planning.reading import ModelReading, read_model
-from fanin.planning.recipe import Decision, GraphUse, Recipe, leave
+from fanin.planning.recipe import DataRecipe, Decision, GraphUse, Recipe, leave
 from fanin.planning.recipes import RECIPES
 from fanin.planning.recipes.one_scheme import one_scheme
 from fanin.planning.subject import Circumstances
 from fanin.schemes import SCHEMES, scheme
 from fanin.schemes.scheme import Scheme
 
-AnyRecipe = str | Scheme | Recipe | Plan | Callable[..., Any]
+AnyRecipe = str | Scheme | Recipe | DataRecipe | Plan | Callable[..., Any]
 
 
 def plan(
@@ -39,8 +40,9 @@ def plan(
     *,
     overrides: Overrides | None = None,
     keep: Keep = (),
+    seed: int = 0,
 ) -> Plan:
-    """Decide what every parameter of a model gets, and why.  Draws nothing.
+    """Decide what every parameter of a model gets, and why.  Draws nothing into it.
 
     Frozen parameters (``requires_grad=False``) are kept, whatever the recipe; an override that
     names one initialises it.
@@ -64,6 +66,9 @@ def plan(
             bias, or, for None, everything.  The value None keeps the tensors.  Later keys win.
         keep: names or patterns of parameters, buffers or modules, or a state dict (or its keys):
             those tensors stay byte for byte, whatever ``overrides`` say.
+        seed: of the numbers that a data-driven recipe (``"lsuv"``, ``"gradinit"``, …) draws into
+            a copy of the model and measures with; apply its plan with the same one.  Other
+            recipes draw nothing.
 
     Raises:
         PlanError: the model, recipe and arguments do not fit together.
@@ -72,6 +77,9 @@ def plan(
     """
     reading = read_model(model)  # before the run: a class in the place of a model is told here
     chosen = find_recipe(recipe)
+    measuring: DataRecipe | None = None
+    if isinstance(chosen, DataRecipe):
+        measuring, chosen = chosen, _base_of(chosen, model, inputs)
     advice: tuple[str, ...] = ()
     function: Callable[[nn.Module], object] | None = None
     failed: dict[str, PlanError] = {}
@@ -118,12 +126,16 @@ def plan(
     if made and all(a.action in {Action.KEEP, Action.TIED} for a in made.values()) and not keep:
         notes = (*notes, "every parameter is frozen or kept: apply will change nothing")
     made = explain_followers(made)
-    return Plan(name, reading.circumstances.model_type, made, function, (*advice, *notes))
+    whole = Plan(name, reading.circumstances.model_type, made, function, (*advice, *notes))
+    if measuring is None:
+        return whole
+    free = [n for n, a in decided.items() if a is made[n] and a.action is Action.INITIALISE]
+    return measuring.calibrate(replace(whole, recipe=measuring.label), model, inputs, free, seed)
 
 
-def find_recipe(recipe: AnyRecipe) -> Recipe | Plan | Callable[..., Any]:
+def find_recipe(recipe: AnyRecipe) -> Recipe | DataRecipe | Plan | Callable[..., Any]:
     """The recipe, plan or function that ``plan`` was given, names resolved."""
-    if isinstance(recipe, Recipe | Plan):
+    if isinstance(recipe, Recipe | DataRecipe | Plan):
         return recipe
     if isinstance(recipe, Scheme):
         return one_scheme(recipe)
@@ -141,6 +153,36 @@ def find_recipe(recipe: AnyRecipe) -> Recipe | Plan | Callable[..., Any]:
         f"recipe is a {type(recipe).__name__}. Give the name of a recipe or scheme, a scheme, "
         "a plan or a function."
     )
+
+
+def _base_of(recipe: DataRecipe, model: nn.Module, inputs: Any) -> Recipe | Plan:
+    """What a data-driven recipe starts from, once it is seen that it can measure."""
+    if inputs is None:
+        raise PlanError(
+            f"recipe {recipe.name!r} measures on a batch: pass one, as in "
+            f"fanin.initialize(model, batch, {recipe.name!r}), or on the command line --data "
+            'file.py:batch or --input "float32[64,10]".'
+        )
+    on_meta = next((n for n, p in model.named_parameters() if p.is_meta), None)
+    if on_meta is not None:
+        raise PlanError(
+            f"{on_meta!r} is on the meta device, and recipe {recipe.name!r} measures on real "
+            "tensors. Call model.to_empty(device='cpu') first, or use a recipe that needs no data, "
+            "such as 'auto'."
+        )
+    base = find_recipe(recipe.base)
+    if not isinstance(base, Recipe | Plan):
+        raise PlanError(
+            f"{recipe!r}: its base must be a recipe that names a scheme for every parameter: a "
+            "recipe or scheme by name, a scheme, a Recipe or a plan; not one that measures, and "
+            "no function."
+        )
+    if isinstance(base, Plan) and base.module_function is not None:
+        raise PlanError(
+            f"{recipe!r}: its base is a plan that runs a function over the modules, whose numbers "
+            "no factor can scale. Start from a recipe or scheme by name."
+        )
+    return base
 
 
 def _graph_for(recipe: Recipe, model: nn.Module, inputs: Any) -> Graph | None:

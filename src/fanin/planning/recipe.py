@@ -1,10 +1,15 @@
 """What a recipe is: a function from the facts about a parameter to a decision, with its paper."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from typing import Any, ClassVar, Self
+
+from torch import nn
 
 from fanin.axes import Axes
+from fanin.planning.assignment import Plan
 from fanin.planning.subject import Circumstances, Subject
 from fanin.schemes.scheme import Scheme
 
@@ -39,6 +44,7 @@ class GraphUse(StrEnum):
     NEEDED = "needed"  # inputs must be given
     USED = "used"  # read where inputs are given; module types tell the rest
     IGNORED = "ignored"
+    MEASURED = "measured"  # a batch must be given: signals are read off it
 
 
 Decide = Callable[[Subject, Circumstances], Decision]
@@ -65,3 +71,57 @@ class Recipe:
     docs: str = ""
     graph: GraphUse = GraphUse.NEEDED
     advise: Callable[[Circumstances], tuple[str, ...]] = field(default=lambda _: ())
+
+
+Base = str | Scheme | Recipe | Plan
+"""What a data-driven recipe may start from: anything that names a scheme for each parameter."""
+
+
+class DataRecipe(ABC):
+    """A recipe that measures: it starts from the plan of another one and corrects its scales.
+
+    The base recipe decides; its numbers are drawn into a copy of the model, which is run on the
+    batch; what is measured becomes factors in a new plan (``fanin.schemes.Scaled``).  That plan
+    is a plan like any other: it is applied, saved and loaded without data.
+
+    Subclasses are frozen dataclasses whose fields are the method's settings, one file each in
+    ``fanin.calibrating``; ``base`` is the recipe that they start from.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    paper: ClassVar[str]
+    docs: ClassVar[str]
+    graph: ClassVar[GraphUse] = GraphUse.MEASURED
+    base: Base
+
+    @abstractmethod
+    def calibrate(
+        self, plan: Plan, model: nn.Module, inputs: Any, free: Collection[str], seed: int
+    ) -> Plan:
+        """The plan of the base recipe, with measured factors.
+
+        Args:
+            plan: of the base recipe, overrides and kept tensors in place.
+            model: left as it is.
+            inputs: the batch.
+            free: the parameters that may be scaled: drawn, and named in no override.
+            seed: whose numbers are measured with.
+        """
+
+    def with_target(self, target: Any, loss: Any) -> Self:
+        """This recipe for a task, where it has none yet and can use one."""
+        return self
+
+    @property
+    def label(self) -> str:
+        """Its name, or its value where a setting is not the default."""
+        return self.name if repr(self) == f"{type(self).__name__}()" else repr(self)
+
+    def __repr__(self) -> str:
+        given = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for f in fields(self)  # type: ignore[arg-type]
+            if f.repr and getattr(self, f.name) != f.default
+        ]
+        return f"{type(self).__name__}({', '.join(given)})"

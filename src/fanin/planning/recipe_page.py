@@ -1,6 +1,6 @@
 """The page of all recipes, in Markdown, from what the recipes say of themselves."""
 
-from fanin.planning.recipe import GraphUse, Recipe
+from fanin.planning.recipe import DataRecipe, GraphUse, Recipe
 from fanin.planning.recipes import RECIPES
 
 _HEAD = """\
@@ -10,6 +10,11 @@ A recipe says how a whole model is initialised. `fanin.plan(model, inputs, "gpt2
 would do, `fanin.initialize(model, inputs, "gpt2")` does it. Every scheme is a recipe too: the name
 `"kaiming_normal"` or `"normal_0.02"` puts that scheme on every layer weight; norm scales 1, biases
 0.
+
+Recipes that take a batch measure on it: the numbers of a base recipe are drawn into a copy of the
+model, and what is measured there becomes factors in the plan, which is applied again without data
+(with the seed that it was measured with). Frozen and kept tensors, and those that an override
+names, are never scaled. The values `fanin.recipes.LSUV(…)` and so on carry settings and targets.
 
 This page is written by `fanin.planning.recipe_page.recipes_markdown()`; a test compares the two.
 
@@ -24,12 +29,17 @@ A file in `src/fanin/planning/recipes/` that defines `RECIPE` is a recipe; nothi
 changed. Its `decide` takes a `Subject` (one parameter: name, shape, role, fans, module) and the
 `Circumstances` (all of them, the recorded graph, the model's settings), and returns a `Decision`.
 Outside of the package the same value works as it is: `fanin.plan(model, inputs, my_recipe)`.
+
+A recipe that measures is a frozen dataclass over `fanin.recipes.DataRecipe`, one file in
+`src/fanin/calibrating/` that defines `RECIPE`: it names a base recipe, and its `calibrate` turns
+the plan of that one into another with measured factors (`fanin.schemes.Scaled`).
 """
 
 _INPUTS = {
     GraphUse.NEEDED: "needed",
     GraphUse.USED: "optional",
     GraphUse.IGNORED: "not read",
+    GraphUse.MEASURED: "a batch",
 }
 
 
@@ -42,6 +52,6 @@ def recipes_markdown() -> str:
     return _HEAD + rows + "".join(_section(r) for r in RECIPES.values()) + _TAIL
 
 
-def _section(recipe: Recipe) -> str:
+def _section(recipe: Recipe | DataRecipe) -> str:
     paper = f"\n\nFrom: {recipe.paper}." if recipe.paper else ""
     return f"\n## {recipe.name}\n\n{recipe.docs}{paper}\n"

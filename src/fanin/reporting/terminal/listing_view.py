@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fanin.checking.rule import Rule
-from fanin.planning.recipe import Recipe
+from fanin.planning.recipe import DataRecipe, Recipe
 from fanin.reporting.terminal.text import safe, show, table
 from fanin.schemes.scheme import Scheme
 
@@ -39,7 +39,9 @@ def show_scheme(name: str, scheme: Scheme, console: "Console | None" = None) -> 
     show(headline, Text(""), _document(inspect.getdoc(type(scheme)) or ""), console=console)
 
 
-def show_recipes(recipes: Mapping[str, Recipe], console: "Console | None" = None) -> None:
+def show_recipes(
+    recipes: Mapping[str, Recipe | DataRecipe], console: "Console | None" = None
+) -> None:
     """Print every recipe: what it does and where it is from."""
     from rich.text import Text
 

@@ -1,0 +1,89 @@
+"""From measured factors to a plan: a ``Scaled`` scheme for each, with the reason."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+from fanin.graph.role import Role
+from fanin.measuring.validating import batch_size
+from fanin.planning.assignment import Assignment, Plan
+from fanin.planning.expectation import expected_std
+from fanin.planning.subject import LAYER_WEIGHTS
+from fanin.schemes.scaled import Scaled
+from fanin.schemes.scheme import Scheme
+
+_DIGITS = 7  # as many as float32 holds
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found for one parameter.
+
+    Args:
+        reason: one sentence.
+        factor: what its numbers are multiplied by; None leaves them as the base recipe drew them.
+        evidence: further facts.
+        scheme: what the factor multiplies; None for what the base recipe draws.
+    """
+
+    reason: str
+    factor: float | tuple[float, ...] | None = None
+    evidence: tuple[str, ...] = ()
+    scheme: Scheme | None = None
+
+
+def with_factors(
+    plan: Plan, found: Mapping[str, Measured], notes: Sequence[str], inputs: Any, seed: int
+) -> Plan:
+    """The plan with each measured factor in its place."""
+    made = {n: _measured(a, found[n]) if n in found else a for n, a in plan.items()}
+    scaled = any(made[n] is not plan[n] and found[n].factor is not None for n in found)
+    samples = batch_size(inputs)
+    where = (
+        f"measured on {samples} sample{'s' if samples != 1 else ''} with the numbers of seed "
+        f"{seed}: apply it with the same seed",
+    )
+    advice = (*plan.advice, *notes, *(where if scaled else ()))
+    return replace(plan, assignments=made, advice=advice)
+
+
+def _measured(a: Assignment, found: Measured) -> Assignment:
+    evidence = (f"drawn by the base recipe: {a.reason}", *a.evidence, *found.evidence)
+    if found.factor is None or found.factor == 1.0:
+        return replace(a, reason=found.reason, evidence=evidence)
+    of = found.scheme or a.scheme
+    assert of is not None
+    scheme = Scaled(of, _rounded(found.factor))
+    std = expected_std(scheme, a.shape, a.axes, a.zero_rows)
+    return replace(a, scheme=scheme, std=std, reason=found.reason, evidence=evidence)
+
+
+def _rounded(factor: float | tuple[float, ...]) -> float | tuple[float, ...]:
+    if isinstance(factor, tuple):
+        return tuple(float(f"{f:.{_DIGITS}g}") for f in factor)
+    return float(f"{factor:.{_DIGITS}g}")
+
+
+def layer_weights(plan: Plan, free: Collection[str]) -> dict[str, Assignment]:
+    """The free weights that multiply their input, recurrent ones left out.
+
+    A recurrent matrix meets its own output again: the scale that gives one step unit variance
+    lets a sequence explode.
+    """
+    wanted = {*map(str, LAYER_WEIGHTS), str(Role.TIED_HEAD)} - {str(Role.RECURRENT)}
+    return {
+        n: a for n, a in plan.items() if n in set(free) and a.role in wanted and prod(a.shape) > 0
+    }
+
+
+def recurrent_weights(plan: Plan, free: Collection[str]) -> list[str]:
+    """The free weights that multiply their own earlier output."""
+    return [n for n in free if plan[n].role == str(Role.RECURRENT)]
+
+
+def listed(values: Sequence[float]) -> str:
+    """Numbers for a sentence: up to four, or how many and their range."""
+    if len(values) <= 4:
+        return ", ".join(f"{v:.3g}" for v in values)
+    return f"{min(values):.3g} to {max(values):.3g}"
