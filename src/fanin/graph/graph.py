@@ -9,6 +9,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
+from fanin.graph.input_moments import InputMoments
+
 
 @dataclass(frozen=True)
 class Ref:
@@ -103,6 +105,8 @@ class Graph:
     modules: Mapping[str, ModuleInfo]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    input_moments: Mapping[int, InputMoments] = field(default_factory=dict, compare=False)
+    """Input id -> its moments in this call; only of floating-point inputs that held numbers."""
 
     @cached_property
     def producer(self) -> Mapping[int, Operation]:
