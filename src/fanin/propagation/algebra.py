@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fanin.propagation import profile as profiles
 from fanin.propagation.layout import (
     Axes,
     atom_range,
@@ -14,8 +15,9 @@ from fanin.propagation.layout import (
     broadcast_axes,
     sum_weights,
 )
-from fanin.propagation.quadrature import NODES, Array
-from fanin.propagation.state import Base, State, function_of, gaussian
+from fanin.propagation.profile import Profile, even, settled
+from fanin.propagation.quadrature import NODES, Array, expectation
+from fanin.propagation.state import Average, State, function_of, gaussian, moved_profiles
 
 
 def scaled(state: State, factor: float) -> State:
@@ -36,12 +38,18 @@ def shifted(state: State, offset: float) -> State:
     """X + offset, the offset the same everywhere."""
     if offset == 0.0:
         return state
+    profile = state.profile
+    if profile is not None:
+        q, root = state.second_moment, np.sqrt(profile)
+        cross = 2 * offset * state.mean * root / root.mean()
+        profile, _ = settled(np.maximum(q * profile + cross + offset**2, 0.0))
     return replace(
         state,
         mean=state.mean + offset,
         pairs=state.pairs + 2 * offset * state.mean + offset**2,
         values=state.values + offset,
         known=None if state.known is None else state.known + offset,
+        profile=profile,
     )
 
 
@@ -54,9 +62,11 @@ def aligned(one: State, two: State) -> tuple[State, State]:
 
 
 def _under(state: State, axes: Axes, arrays: Sequence[Array]) -> State:
-    base = Base(state.base.key, state.base.mean, state.base.std, arrays[1])
-    pieces = state.pieces if len(axes) == len(state.axes) else None
-    return replace(state, axes=axes, pairs=arrays[0], base=base, pieces=pieces)
+    rank = len(axes)
+    profile, inner = moved_profiles(state, lambda p: None if p is None else even(p, rank))
+    base = replace(state.base, pairs=arrays[1], profile=inner)
+    pieces = state.pieces if rank == len(state.axes) else None
+    return replace(state, axes=axes, pairs=arrays[0], base=base, pieces=pieces, profile=profile)
 
 
 def added(one: State, two: State, covariance: Array | float = 0.0) -> State:
@@ -69,9 +79,15 @@ def added(one: State, two: State, covariance: Array | float = 0.0) -> State:
         return replace(shifted(two, one.mean), blocked=blocked).with_flags(one)
     if one.base.key == two.base.key:
         return function_of(one, one.values + two.values).with_flags(two)
-    pairs = one.pairs + two.pairs + 2 * (one.mean * two.mean + covariance)
-    total = gaussian(one.axes, one.mean + two.mean, pairs).with_flags(one, two)
-    return replace(total, blocked=blocked)
+    shared = one.mean * two.mean + covariance
+    pairs = one.pairs + two.pairs + 2 * shared
+    powers = one.second_moment, two.second_moment
+    cross = float(np.asarray(shared).flat[0])
+    profile, q = profiles.added(one.profile, two.profile, powers, cross, len(one.axes))
+    if profile is not None or one.profile is not None or two.profile is not None:
+        pairs = pairs * (q / pairs.flat[0]) if pairs.flat[0] > 0 else np.full_like(pairs, q)
+    total = gaussian(one.axes, one.mean + two.mean, pairs, profile=profile).with_flags(one, two)
+    return replace(total, blocked=blocked, blocked_level=one.blocked_level or two.blocked_level)
 
 
 def multiplied(one: State, two: State) -> State:
@@ -83,7 +99,49 @@ def multiplied(one: State, two: State) -> State:
         return scaled(two, one.mean).with_flags(one)
     if one.base.key == two.base.key:
         return function_of(one, one.values * two.values).with_flags(two)
-    return gaussian(one.axes, one.mean * two.mean, one.pairs * two.pairs).with_flags(one, two)
+    pairs, mean = one.pairs * two.pairs, one.mean * two.mean
+    own = by_its_own_statistic(one, two) or by_its_own_statistic(two, one)
+    if own is not None:
+        q, profile = own
+        scale = q / pairs.flat[0] if pairs.flat[0] > 0 else 0.0
+        return gaussian(one.axes, mean * scale**0.5, pairs * scale, profile=profile).with_flags(
+            one, two
+        )
+    profile = None
+    if one.profile is not None or two.profile is not None:
+        rank = len(one.axes)
+        profile, scale = settled(even(one.profile, rank) * even(two.profile, rank))
+        pairs = pairs * scale
+        # Two that are never there at once have no product.
+        mean = mean if scale > 0 else 0.0
+    return gaussian(one.axes, mean, pairs, profile=profile).with_flags(one, two)
+
+
+def by_its_own_statistic(one: State, two: State) -> tuple[float, Profile] | None:
+    """E[(x g(S))²] for S an average of x² itself: E[S g(S)²]; None where S is nothing of x.
+
+    Norms written out by hand, unit vectors and response normalisation: S of few numbers is far
+    from independent of each of them.
+    """
+    average = two.base.averages
+    if average is None or one.base.key not in average.keys:
+        return None
+    square = one.values**2
+    norm = expectation(average.function**2)
+    if norm <= 0:
+        return None
+    ratio = expectation(square * average.function) / norm
+    if not np.allclose(square, ratio * average.function, atol=1e-9 * float(square.max())):
+        return None
+    made = function_of(two, ratio / average.count * average.values * two.values**2)
+    profile = made.profile
+    if one.profile is not None:
+        # Where x is stronger than the rest of what S averages there, so is the product.
+        rank = len(one.axes)
+        inner = np.sqrt(even(two.base.profile, rank))
+        relative = even(one.profile, rank) / np.maximum(inner, 1e-12)
+        profile, _ = settled(even(made.profile, rank) * relative)
+    return max(made.mean, 0.0), profile
 
 
 def positions_of(state_axes: Axes, dims: Sequence[int]) -> list[int]:
@@ -104,9 +162,16 @@ def averaged(state: State, dims: Sequence[int], keep: bool, *, total: bool = Fal
     axes = tuple(
         () if i in chosen else axis for i, axis in enumerate(state.axes) if keep or i not in chosen
     )
-    made = gaussian(axes, factor * state.mean, np.asarray(pairs)).with_flags(state)
+    profile: Profile = None
+    if state.profile is not None:
+        powers = profiles.averaged(state.profile, sorted(chosen))
+        profile, _ = settled(powers if keep else powers.squeeze(tuple(sorted(chosen))))
+    made = gaussian(axes, factor * state.mean, np.asarray(pairs), profile=profile)
+    made = made.with_flags(state)
     positive = float(state.values.min()) >= 0 and made.mean > 0 and made.base.std > 0
-    return replace(made, values=_like_chi_squared(made)) if positive else made
+    values = _like_chi_squared(made) if positive else made.values
+    average = Average(frozenset({state.base.key}), state.values, values, factor)
+    return replace(made, values=values, base=replace(made.base, averages=average))
 
 
 def _like_chi_squared(state: State) -> Array:

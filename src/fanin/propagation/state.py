@@ -8,7 +8,7 @@ the squared mean behind an activation.
 """
 
 import itertools
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from fanin.propagation.layout import Axes, atoms_of, plain_axes, shape_of
-from fanin.propagation.quadrature import NODES, Array, expectation, pair_moments
+from fanin.propagation.profile import MOST_PLACES, Profile, levels, settled, taken
+from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation, pair_moments
 
 _fresh = itertools.count()
 
@@ -32,12 +33,22 @@ class Base:
 
     Two tensors with equal keys are functions of the same numbers, element by element: that is
     how x·σ(x), x + φ(x) and hand-written activations come out right.
+
+    Args:
+        key: says which numbers they are.
+        mean: over all elements.
+        std: likewise.
+        pairs: E[x x′].
+        profile: powers place by place: there x is √power · (mean + std · z).
+        averages: what it is the average of, if it averages a function of another base.
     """
 
     key: Hashable
     mean: float
     std: float
     pairs: Array
+    profile: Profile = None
+    averages: "Average | None" = None
 
     @property
     def correlations(self) -> Array:
@@ -46,6 +57,26 @@ class Base:
             return np.ones_like(self.pairs)
         found: Array = np.clip((self.pairs - self.mean**2) / self.std**2, -1.0, 1.0)
         return found
+
+
+@dataclass(frozen=True, eq=False)
+class Average:
+    """S, the mean or sum over some axes of a function f of a tensor's elements.
+
+    A tensor divided by its own statistic is not divided by an independent number: whatever g,
+    E[f(x) g(S)] = E[S g(S)] / count for elements that are exchangeable.
+
+    Args:
+        keys: of the base of x, and of that base under the views that S has gone through.
+        function: f on the nodes of that base.
+        values: S on the nodes of its own base.
+        count: 1 for a mean, the number of terms for a sum.
+    """
+
+    keys: frozenset[Hashable]
+    function: Array
+    values: Array
+    count: float
 
 
 @dataclass(frozen=True)
@@ -109,6 +140,8 @@ class State:
         mirrored: features come in two halves, the second the negative of the first in the base.
         sampled: rests on an operation that was run on samples.
         pieces: stretches of one axis that differ in power, kept through matrices and views.
+        profile: powers place by place, where they differ.
+        blocked_level: the number that a mask holds where ``blocked`` is True.
     """
 
     axes: Axes
@@ -121,6 +154,8 @@ class State:
     mirrored: bool = False
     sampled: bool = False
     pieces: Pieces | None = None
+    profile: Profile = None
+    blocked_level: float = 0.0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -150,12 +185,72 @@ class State:
         return replace(self, sampled=True)
 
 
-def gaussian(axes: Axes, mean: float, pairs: Array, *, sampled: bool = False) -> State:
+def gaussian(
+    axes: Axes,
+    mean: float,
+    pairs: Array,
+    *,
+    sampled: bool = False,
+    profile: Profile = None,
+) -> State:
     """A tensor that is Gaussian as far as its elements go: the output of a sum of many terms."""
     pairs = np.asarray(pairs, dtype=float)
     std = float(np.sqrt(max(float(pairs.flat[0]) - mean * mean, 0.0)))
-    base = Base(next(_fresh), mean, std, pairs)
-    return State(axes, mean, pairs, base, mean + std * NODES, sampled=sampled)
+    base = Base(next(_fresh), mean, std, pairs, profile)
+    return State(axes, mean, pairs, base, mean + std * NODES, sampled=sampled, profile=profile)
+
+
+def with_powers(state: State, powers: Array | None) -> State:
+    """The state with other powers place by place, on the scale of its own second moment.
+
+    The second moment becomes E[x²] times the mean of ``powers``. Equal kinds of pairs keep their
+    correlation.
+    """
+    if powers is None:
+        return state
+    profile, mean = settled(powers)
+    made = gaussian(state.axes, state.mean, state.pairs * mean, profile=profile)
+    return replace(made, sampled=state.sampled, blocked=state.blocked,
+                   blocked_level=state.blocked_level, mirrored=state.mirrored)  # fmt: skip
+
+
+def at_power(values: Array, base: Base, power: float) -> Array:
+    """A function on the nodes of a base, at places where the base has another power."""
+    if power == 1.0 or base.std == 0.0:
+        return values
+    centre = base.mean / base.std
+    z = np.sqrt(power) * (NODES + centre) - centre
+    found = np.interp(z, NODES, values)
+    for end, outside in ((0, z < NODES[0]), (-1, z > NODES[-1])):
+        if outside.any():
+            step = 1 if end == 0 else -1
+            slope = (values[end + step] - values[end]) / (NODES[end + step] - NODES[end])
+            found[outside] = values[end] + slope * (z[outside] - NODES[end])
+    return found
+
+
+def at_places(state: State, dim: int, places: object) -> State:
+    """The state of some places of one axis, its axes not yet touched: their own powers."""
+    base = state.base
+    own, own_power = taken(state.profile, dim, places)
+    inner, power = taken(base.profile, dim, places)
+    if state.profile is None and base.profile is None:
+        return state
+    values = at_power(state.values, base, power)
+    # Equal places of equal bases stay functions of the same numbers: the view names the places.
+    base = replace(base, mean=base.mean * power**0.5, std=base.std * power**0.5,
+                   pairs=base.pairs * power, profile=inner)  # fmt: skip
+    mean = state.mean if power == 1.0 and own_power == 1.0 else expectation(values)
+    return replace(
+        state, mean=mean, pairs=state.pairs * own_power, base=base, values=values, profile=own
+    )
+
+
+def moved_profiles(state: State, move: Callable[[Profile], Profile]) -> tuple[Profile, Profile]:
+    """Profiles of a state and of its base after a view."""
+    same = state.profile is state.base.profile
+    own = move(state.profile)
+    return own, own if same else move(state.base.profile)
 
 
 def independent(shape: Sequence[int], mean: float, std: float) -> State:
@@ -185,14 +280,25 @@ def function_of(state: State, values: Array) -> State:
             known=None,
             blocked=None,
         )
+    mean, profile = expectation(values), None
+    pairs = pair_moments(values, base.correlations)
+    if base.profile is not None:
+        powers, shares, places = levels(base.profile)
+        at = [at_power(values, base, float(power)) for power in powers]
+        squares = np.array([expectation(v**2) for v in at])
+        mean = float(shares @ np.array([expectation(v) for v in at]))
+        profile, second = settled(squares[places])
+        first = float(pairs.flat[0])
+        pairs = pairs * (second / first) if first > 0 else np.full_like(pairs, second)
     return replace(
         state,
-        mean=expectation(values),
-        pairs=pair_moments(values, base.correlations),
+        mean=mean,
+        pairs=pairs,
         values=values,
         known=None,
         blocked=None,
         pieces=None,
+        profile=profile,
     )
 
 
@@ -218,8 +324,29 @@ def measured(tensor: torch.Tensor, *, keep: bool) -> State:
     data = torch.nan_to_num(data, nan=0.0, posinf=0.0, neginf=0.0)
     sizes = [n for n in data.shape if n != 1]
     pairs = pair_moments_of(data.reshape(sizes).numpy() if sizes else data.reshape(()).numpy())
-    state = gaussian(axes, float(data.mean()), pairs.reshape((2,) * len(atoms_of(axes))))
-    return replace(state, known=value if keep else None, blocked=blocked)
+    pairs = pairs.reshape((2,) * len(atoms_of(axes)))
+    profile = None
+    if keep and data.numel() <= MOST_PLACES and data.shape == value.shape:
+        profile, _ = settled(data.square().numpy())
+    state = gaussian(axes, float(data.mean()), pairs, profile=profile)
+    if not keep:
+        # What data look like: images are no Gaussians.
+        state = replace(state, values=_quantiles(data.numpy()))
+    level = float(value.double().min()) if blocked is not None else 0.0
+    return replace(state, known=value if keep else None, blocked=blocked, blocked_level=level)
+
+
+def _quantiles(data: Array) -> Array:
+    """The increasing function of a standard normal number that has the data's distribution."""
+    flat = data.ravel()
+    flat = np.sort(flat[:: max(1, flat.size // MOST_PLACES)])
+    mass = np.cumsum(WEIGHTS) - WEIGHTS / 2
+    values = np.interp(mass * len(flat), np.arange(len(flat)) + 0.5, flat)
+    # The outermost nodes stand for nearly nothing; exact moments are kept by the rest.
+    mean, square = expectation(values), expectation(values**2)
+    spread = np.sqrt(max(square - mean**2, 0.0))
+    true = flat.mean(), flat.std()
+    return values if spread == 0 else true[0] + (values - mean) * (true[1] / spread)
 
 
 def pair_moments_of(data: Array) -> Array:

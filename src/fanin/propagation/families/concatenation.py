@@ -2,22 +2,24 @@
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 
 import numpy as np
 
 from fanin.propagation.call import Call
+from fanin.propagation.carrying import Carried, Carry, forgotten, picked, without
 from fanin.propagation.families.slices import part_of
 from fanin.propagation.layout import (
     Axes,
     atom_range,
-    atoms_of,
     fit,
     plain_axes,
     shape_of,
 )
+from fanin.propagation.profile import MOST_PLACES, Profile, even, settled, taken
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import State, gaussian
+from fanin.propagation.state import State, constant, gaussian
 
 
 def common_axes(states: Sequence[State], dim: int) -> Axes:
@@ -58,7 +60,23 @@ def joined(states: Sequence[State], dim: int) -> State:
         differ = differ + n * state.mean * (total * mean - n * state.mean)
     differ = np.asarray(differ) / (total * (total - 1))
     pairs = np.stack([np.asarray(same), differ], axis=at)
-    return gaussian(axes, mean, pairs).with_flags(*states)
+    profile = joined_powers(states, dim)
+    return gaussian(axes, mean, pairs, profile=profile).with_flags(*states)
+
+
+def joined_powers(states: Sequence[State], dim: int) -> Profile:
+    """Powers of the parts one behind the other."""
+    rank = len(states[0].axes)
+    parts = [s.second_moment * even(s.profile, rank) for s in states]
+    lengths = [max(p.shape[i] for p in parts) for i in range(rank)]
+    total = sum(s.shape[dim] for s in states)
+    if prod(lengths[:dim]) * prod(lengths[dim + 1 :]) * total > MOST_PLACES:
+        return None
+    grown = [
+        np.broadcast_to(p, (*lengths[:dim], s.shape[dim], *lengths[dim + 1 :]))
+        for p, s in zip(parts, states, strict=True)
+    ]
+    return settled(np.concatenate(grown, axis=dim))[0]
 
 
 @forward("cat", "concat", "concatenate")
@@ -76,11 +94,15 @@ def _dim(call: Call) -> int:
 def cat_backward(call: Call) -> list[Pass]:
     """Each part receives its own stretch of the gradient."""
     made, dim, passes = call.made(), _dim(call), []
+    start = 0
     for tensor in call.tensors(0):
         target = call.states[tensor]
         if 0 in target.shape or len(target.axes) != len(made.axes):
             continue
-        passes.append(Pass(tensor, partial(_stretch, given=made.axes, target=target.axes, dim=dim)))
+        move = partial(_stretch, given=made.axes, target=target.axes, dim=dim)
+        carry = picked(dim, start, target.shape[dim])
+        passes.append(Pass(tensor, move, carry=carry))
+        start += target.shape[dim]
     return passes
 
 
@@ -98,8 +120,12 @@ def _stacked(call: Call) -> tuple[list[State], int]:
     states = [call.states[t] for t in call.tensors(0)]
     dim = int(call.raw(1, "dim", 0) or 0) % len(call.shape())
     grown = [
-        gaussian((*s.axes[:dim], (), *s.axes[dim:]), s.mean, s.pairs).with_flags(s) for s in states
-    ]
+        gaussian(
+            (*s.axes[:dim], (), *s.axes[dim:]), s.mean, s.pairs,
+            profile=None if s.profile is None else np.expand_dims(s.profile, dim),
+        ).with_flags(s)
+        for s in states
+    ]  # fmt: skip
     return grown, dim
 
 
@@ -116,10 +142,11 @@ def stack_backward(call: Call) -> list[Pass]:
     made = call.made()
     _, dim = _stacked(call)
     passes = []
-    for tensor in call.tensors(0):
+    for k, tensor in enumerate(call.tensors(0)):
         target = call.states[tensor].axes
         grown = (*target[:dim], (), *target[dim:])
-        passes.append(Pass(tensor, partial(_stretch, given=made.axes, target=grown, dim=dim)))
+        move = partial(_stretch, given=made.axes, target=grown, dim=dim)
+        passes.append(Pass(tensor, move, carry=without(dim, picked(dim, k, 1))))
     return passes
 
 
@@ -130,24 +157,36 @@ def pad(call: Call) -> State:
     value = float(call.raw(2, "value", 0) or 0)
     axes = plain_axes(state.shape)
     pairs = fit(state.pairs, state.axes, axes)
-    mean, given = state.mean, list(state.shape)
+    mean, given, profile = state.mean, list(state.shape), state.profile
+    # Pairs of widths, from the last axis on.
+    flat = [int(w) for w in call.raw(1, "pad")]
+    widths = {len(made) - 1 - k: (flat[2 * k], flat[2 * k + 1]) for k in range(len(flat) // 2)}
     for d, (n, m) in enumerate(zip(state.shape, made, strict=True)):
-        if n == m:
+        if widths.get(d, (0, 0)) == (0, 0):
             continue
-        here = gaussian(plain_axes(given), mean, pairs)
-        if m < n:
-            given[d] = m
-            if m == 1:
+        before, after = widths.get(d, (0, m - n))
+        here = gaussian(plain_axes(given), mean, pairs, profile=profile)
+        if before < 0 or after < 0:
+            cut = slice(max(-before, 0), n + min(after, 0))
+            profile, power = taken(profile, d, cut)
+            pairs, mean, given[d] = pairs * power, mean * power**0.5, len(range(n)[cut])
+            if given[d] == 1 and n > 1:
                 pairs = np.take(pairs, 0, atom_range(here.axes, d).start)
-            continue
-        filler = [*given[:d], m - n, *given[d + 1 :]]
-        border = gaussian(plain_axes(filler), value,
-                          np.full((2,) * len(atoms_of(plain_axes(filler))), value**2))  # fmt: skip
-        whole = joined([here, border], d)
+            before, after = max(before, 0), max(after, 0)
+            here = gaussian(plain_axes(given), mean, pairs, profile=profile)
+            if not before and not after:
+                continue
+        whole = joined(
+            [*_border(given, d, before, value), here, *_border(given, d, after, value)], d
+        )
         given[d] = m
-        mean = whole.mean
+        mean, profile = whole.mean, whole.profile
         pairs = fit(whole.pairs, whole.axes, plain_axes(given))
-    return gaussian(plain_axes(made), mean, pairs).with_flags(state)
+    return gaussian(plain_axes(made), mean, pairs, profile=profile).with_flags(state)
+
+
+def _border(shape: Sequence[int], dim: int, width: int, value: float) -> list[State]:
+    return [constant((*shape[:dim], width, *shape[dim + 1 :]), value)] if width > 0 else []
 
 
 @backward("constant_pad_nd")
@@ -171,4 +210,21 @@ def pad_backward(call: Call) -> list[Pass]:
             given = target
         return fit(pairs, plain_axes(given), state.axes)
 
-    return [Pass(tensor, move)]
+    return [Pass(tensor, move, carry=_unpadded(call))]
+
+
+def _unpadded(call: Call) -> Carry:
+    """The places inside of the border."""
+    state, pads = call.state(0), [int(n) for n in call.raw(1)]
+    rank = len(state.shape)
+
+    def carry(profile: Profile) -> Carried:
+        factor = 1.0
+        for k, before in enumerate(pads[::2]):
+            dim = rank - 1 - k
+            profile, share = picked(dim, before, state.shape[dim])(profile)
+            factor *= share
+        return profile, factor
+
+    # Where places are cut off instead, what is left is spread evenly.
+    return carry if min(pads) >= 0 else forgotten

@@ -6,7 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from fanin.graph.graph import Ref
+from fanin.propagation import profile as profiles
 from fanin.propagation.call import Call
+from fanin.propagation.carrying import Carry, forgotten, reordered, viewed
 from fanin.propagation.layout import (
     Arrangement,
     Axes,
@@ -18,9 +20,10 @@ from fanin.propagation.layout import (
     plain_axes,
     regroup,
 )
+from fanin.propagation.profile import Profile
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import Base, Pieces, State, gaussian
+from fanin.propagation.state import Base, Pieces, State, gaussian, moved_profiles
 
 
 def moved_state(
@@ -30,12 +33,22 @@ def moved_state(
     base_pairs: Array,
     view: object,
     pieces: Pieces | None = None,
+    move: Callable[[Profile], Profile] = lambda profile: None,
 ) -> State:
-    """The state under new axes.  Equal views of one base stay functions of one base."""
-    base = Base((state.base.key, view), state.base.mean, state.base.std, base_pairs)
+    """The state under new axes.  Equal views of one base stay functions of one base.
+
+    ``move`` brings the powers place by place under the new axes; they are forgotten without it.
+    """
+    old = state.base
+    profile, inner = moved_profiles(state, move)
+    average = old.averages
+    if average is not None:
+        average = replace(average, keys=average.keys | {(key, view) for key in average.keys})
+    base = Base((old.key, view), old.mean, old.std, base_pairs, inner, average)
     return replace(
-        state, axes=axes, pairs=pairs, base=base, known=None, blocked=None, pieces=pieces
-    )
+        state, axes=axes, pairs=pairs, base=base, known=None, blocked=None, pieces=pieces,
+        profile=profile,
+    )  # fmt: skip
 
 
 @forward(
@@ -62,9 +75,14 @@ def detach_backward(call: Call) -> list[Pass]:
     return []
 
 
-def _through(call: Call, move: Callable[[Array], Array], slope: float | None = 1.0) -> list[Pass]:
+def _through(
+    call: Call,
+    move: Callable[[Array], Array],
+    slope: float | None = 1.0,
+    carry: Carry | None = None,
+) -> list[Pass]:
     tensor = call.tensor(0)
-    return [] if tensor is None else [Pass(tensor, move, slope)]
+    return [] if tensor is None else [Pass(tensor, move, slope, carry=carry)]
 
 
 @forward("copy")
@@ -96,7 +114,10 @@ def reshaped(state: State, shape: Sequence[int]) -> State:
     axes = regroup(arrangement, shape)
     view = ("reshape", tuple(shape))
     pieces = None if state.pieces is None else state.pieces.reshaped(state.shape, shape)
-    return moved_state(state, axes, arrangement.arrays[0], arrangement.arrays[1], view, pieces)
+    return moved_state(
+        state, axes, arrangement.arrays[0], arrangement.arrays[1], view, pieces,
+        lambda p: profiles.reshaped(p, state.shape, shape),
+    )  # fmt: skip
 
 
 @forward(
@@ -114,7 +135,8 @@ def reshape(call: Call) -> State:
 )  # fmt: skip
 def reshape_backward(call: Call) -> list[Pass]:
     """The same regrouping, back."""
-    return _through(call, lambda pairs: fit_flat(pairs, call.made().axes, call.state(0).axes))
+    move = lambda pairs: fit_flat(pairs, call.made().axes, call.state(0).axes)  # noqa: E731
+    return _through(call, move, carry=viewed(call.made().shape, call.state(0).shape))
 
 
 def permuted(state: State, order: Sequence[int]) -> State:
@@ -126,8 +148,9 @@ def permuted(state: State, order: Sequence[int]) -> State:
     if pieces is not None:
         pieces = replace(pieces, axis=list(order).index(pieces.axis))
     return moved_state(
-        state, axes, state.pairs.transpose(atoms), state.base.pairs.transpose(atoms), view, pieces
-    )
+        state, axes, state.pairs.transpose(atoms), state.base.pairs.transpose(atoms), view, pieces,
+        lambda p: profiles.permuted(p, order),
+    )  # fmt: skip
 
 
 def _order(call: Call) -> list[int]:
@@ -157,7 +180,8 @@ def permute_backward(call: Call) -> list[Pass]:
     atoms = [p for d in _order(call) for p in atom_range(state.axes, d)]
     moved = tuple(state.axes[d] for d in _order(call))
     inverse = np.argsort(atoms)
-    return _through(call, lambda pairs: fit(pairs, call.made().axes, moved).transpose(inverse))
+    move = lambda pairs: fit(pairs, call.made().axes, moved).transpose(inverse)  # noqa: E731
+    return _through(call, move, carry=reordered(_order(call)))
 
 
 @forward("expand", "broadcast_to", "expand_copy")
@@ -168,7 +192,11 @@ def expand(call: Call) -> State:
     blank = gaussian(plain_axes(call.shape()), 0.0, np.zeros((2,) * _count(call.shape())))
     state = call.state(0)
     grown = aligned(state, blank)[0]
-    return moved_state(state, grown.axes, grown.pairs, grown.base.pairs, ("expand", call.shape()))
+    rank = len(call.shape())
+    return moved_state(
+        state, grown.axes, grown.pairs, grown.base.pairs, ("expand", call.shape()), None,
+        lambda p: None if p is None else profiles.even(p, rank),
+    )  # fmt: skip
 
 
 @forward("repeat", "tile")
@@ -188,7 +216,15 @@ def repeat(call: Call) -> State | None:
         else:
             axes.append(axis)
         position += len(axes[-1])
-    return moved_state(state, tuple(axes), pairs, base, ("repeat", tuple(times)))
+
+    def again(profile: Profile) -> Profile:
+        if profile is None:
+            return None
+        full = profiles.even(profile, len(times))
+        found = np.tile(full, [n if m != 1 else 1 for n, m in zip(times, full.shape, strict=True)])
+        return profiles.settled(found)[0]
+
+    return moved_state(state, tuple(axes), pairs, base, ("repeat", tuple(times)), None, again)
 
 
 def _count(shape: Sequence[int]) -> int:
@@ -211,7 +247,19 @@ def expand_backward(call: Call) -> list[Pass]:
 def shuffle(call: Call) -> State:
     """Elements in another order along an axis: other numbers at each place, equal moments."""
     state = call.state(0)
-    return moved_state(state, state.axes, state.pairs, state.base.pairs, call.operation.index)
+
+    def turned(profile: Profile) -> Profile:
+        if profile is None or call.name == "rot90":
+            return None
+        if call.name == "roll":
+            shifts, dims = ((v,) if isinstance(v, int) else tuple(v)
+                            for v in (call.raw(1), call.raw(2, "dims", ()) or ()))  # fmt: skip
+            return np.roll(profile, shifts, dims) if dims else None
+        return np.flip(profile, tuple(call.raw(1, "dims")) if call.name == "flip" else 1)
+
+    return moved_state(
+        state, state.axes, state.pairs, state.base.pairs, call.operation.index, None, turned
+    )
 
 
 @backward("roll", "flip", "fliplr", "rot90")
@@ -219,7 +267,19 @@ def shuffle_backward(call: Call) -> list[Pass]:
     """The opposite order."""
     tensor = call.tensor(0)
     move = lambda pairs: fit(pairs, call.made().axes, call.state(0).axes)  # noqa: E731
-    return [] if tensor is None else [Pass(tensor, move)]
+    return [] if tensor is None else [Pass(tensor, move, carry=_turned_back(call))]
+
+
+def _turned_back(call: Call) -> Carry:
+    """Profiles follow whole numbers of places, back again."""
+    amounts, dims = call.raw(1), call.raw(2, "dims", ())
+    if call.name == "flip":
+        return lambda p: (p if p is None else np.flip(p, tuple(amounts)), 1.0)
+    if call.name == "roll" and dims:
+        shifts = [-int(n) for n in (amounts if isinstance(amounts, tuple) else (amounts,))]
+        axes = tuple(dims) if isinstance(dims, tuple) else (dims,)
+        return lambda p: (p if p is None else np.roll(p, shifts, axes), 1.0)
+    return forgotten
 
 
 @forward("updated")
