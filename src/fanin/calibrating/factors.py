@@ -66,20 +66,38 @@ def _rounded(factor: float | tuple[float, ...]) -> float | tuple[float, ...]:
 
 
 def layer_weights(plan: Plan, free: Collection[str]) -> dict[str, Assignment]:
-    """The free weights that multiply their input, recurrent ones left out.
-
-    A recurrent matrix meets its own output again: the scale that gives one step unit variance
-    lets a sequence explode.
-    """
-    wanted = {*map(str, LAYER_WEIGHTS), str(Role.TIED_HEAD)} - {str(Role.RECURRENT)}
+    """The free weights that multiply their input, recurrent ones left out."""
+    wanted, recurrent = {*map(str, LAYER_WEIGHTS), str(Role.TIED_HEAD)}, set(_recurrent(plan))
     return {
-        n: a for n, a in plan.items() if n in set(free) and a.role in wanted and prod(a.shape) > 0
+        n: a
+        for n, a in plan.items()
+        if n in set(free) and a.role in wanted and n not in recurrent and prod(a.shape) > 0
     }
 
 
-def recurrent_weights(plan: Plan, free: Collection[str]) -> list[str]:
-    """The free weights that multiply their own earlier output."""
-    return [n for n in free if plan[n].role == str(Role.RECURRENT)]
+def recurrent_weights(plan: Plan, free: Collection[str], recipe: str) -> dict[str, Measured]:
+    """The free weights that multiply their own earlier output, with why they stay as drawn.
+
+    The scale that gives one step unit variance lets a long sequence explode.
+    """
+    why = f"{recipe}: as drawn: a recurrent matrix meets its own output again"
+    return {name: Measured(why) for name in _recurrent(plan) if name in set(free)}
+
+
+def _recurrent(plan: Plan) -> list[str]:
+    """Weights of a recurrence into which every step brings new data.
+
+    A layer that is only applied several times in a row is no such thing: it is a shared weight.
+    """
+    places = [_places(n) for n, a in plan.items() if a.role == str(Role.RECURRENT_INPUT)]
+    fed = {place for both in places for place in both}
+    return [n for n, a in plan.items() if a.role == str(Role.RECURRENT) and fed & _places(n)]
+
+
+def _places(name: str) -> set[str]:
+    """The module that owns a parameter, and the one around it."""
+    owner = name.split(".parametrizations.")[0].rpartition(".")[0]
+    return {f"in {owner}", f"around {owner.rpartition('.')[0]}"}
 
 
 def listed(values: Sequence[float]) -> str:

@@ -76,8 +76,7 @@ The plan holds the factors, so that it is applied again without the batch. Setti
         search = _Search(self, scratch, {n: a for n, a in weights.items() if n not in found})
         search.run()
         found |= {name: fit.measured(self) for name, fit in search.fits.items()}
-        for name in recurrent_weights(plan, free):
-            found[name] = Measured("LSUV: as drawn: a recurrent matrix meets its own output again")
+        found |= recurrent_weights(plan, free, "LSUV")
         return with_factors(plan, found, (), inputs, seed)
 
 
@@ -91,7 +90,7 @@ class _Piece:
     first: int
     size: int
     factor: float = 1.0
-    before: float | None = None  # the std that asked for the first factor
+    before: float | None = None  # the std as drawn
     now: float | None = None  # the std last seen
     tries: int = 0
     count: int = 0  # pooled over the uses of one run
@@ -219,6 +218,9 @@ class _Search:
         factor, shown = 1.0, out
         while True:
             std = self._checked(fit, float(shown.std(correction=0)))
+            if shown is out and bias is None:
+                # What comes before may have changed since: the std as drawn is told anew.
+                piece.before = std / piece.factor
             self._note(piece, std)
             if std == 0 or abs(std - 1) < self.recipe.tolerance or piece.tries >= self.recipe.tries:
                 break

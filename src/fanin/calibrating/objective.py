@@ -27,6 +27,7 @@ class Objective:
 
     def __init__(self, scratch: Scratch, recipe: str, loss: Loss) -> None:
         self.scratch, self.recipe, self._loss = scratch, recipe, loss
+        self._twice = False  # seen to have second derivatives
         self.start: dict[str, torch.Tensor] = {
             name: parameter.detach().clone()
             for name, parameter in scratch.parameters.items()
@@ -86,7 +87,11 @@ class Objective:
         Raises:
             RecordError: the first or second derivative of an operation is missing.
         """
-        return self._grad(loss, wanted, create_graph=True)
+        found = self._grad(loss, wanted, create_graph=True)
+        if not self._twice:
+            _check_differentiable(found, self.recipe)
+            self._twice = True  # another run of the same model has the same operations
+        return found
 
     def plain_gradients(
         self, value: torch.Tensor, wanted: Sequence[torch.Tensor]
@@ -110,6 +115,28 @@ class Objective:
                 "which needs no gradient."
             ) from error
         return [torch.zeros_like(w) if g is None else g for g, w in zip(found, wanted, strict=True)]
+
+
+def _check_differentiable(gradient: Sequence[torch.Tensor], recipe: str) -> None:
+    """A custom function marked ``once_differentiable`` cuts the graph off instead of raising.
+
+    Its error waits on a path that leads to no parameter, so that the second derivative would pass
+    for zero.
+    """
+    seen: set[Any] = set()
+    front = [g.grad_fn for g in gradient]
+    while front:
+        node = front.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name() == "torch::autograd::Error":
+            raise RecordError(
+                f"recipe {recipe!r} differentiates gradients, and the model uses an "
+                "autograd.Function that is marked once_differentiable. Use 'lsuv', which needs "
+                "no gradient."
+            )
+        front.extend(following for following, _ in node.next_functions)
 
 
 def finite(value: torch.Tensor, what: str, recipe: str) -> float:

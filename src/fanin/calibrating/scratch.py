@@ -1,7 +1,6 @@
-"""A copy of the model with a plan's numbers drawn into it: where data-driven recipes measure."""
+"""Other tensors in the place of a model's own, drawn by a plan: where recipes measure."""
 
-import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -32,32 +31,34 @@ _SCALE_FREE = {
 
 
 class Scratch:
-    """A copy of a model, drawn by a plan, that may be run and rescaled at will.
+    """A model with tensors of its own making in the place of its parameters and buffers.
 
-    Half-precision tensors are float32 here, as the drawn numbers are before they are rounded;
-    float64 stays.  Modes are those of the model; random numbers of its forward, such as dropout's,
-    are the same at every run.
+    They stand there only within ``running``; the user's tensors are never written, and after it,
+    however it ends, the model is what it was.  The modules are not copied, since a forward may
+    hold on to them.  Half-precision tensors are float32 here, as the drawn numbers are before they
+    are rounded; float64 stays.  Modes are those of the model; random numbers of its forward, such
+    as dropout's, are the same at every run.
 
     Args:
         plan: what is drawn.
-        model: copied; needs as much memory again.
+        model: needs as much memory again.
         inputs: the batch.
         seed: of the numbers.
 
     Raises:
         DataError: the batch is empty, or holds NaN or infinity.
-        RecordError: the model cannot be copied.
     """
 
     def __init__(self, plan: Plan, model: nn.Module, inputs: Any, seed: int) -> None:
         validate_inputs(inputs)
-        self.plan, self.seed = plan, seed
-        self.inputs = in_float32(inputs)
-        self.model = _copied(model)
-        with torch.no_grad(), Transaction(self.model) as transaction:
-            fill_model(plan, self.model, transaction, seed)
-        self.parameters: Mapping[str, nn.Parameter] = dict(self.model.named_parameters())
-        self._weights = parametrised_weights(self.model)
+        self.plan, self.model, self.seed = plan, model, seed
+        self._weights = parametrised_weights(model)
+        with torch.inference_mode(mode=False), torch.no_grad():
+            self.inputs = in_float32(inputs)
+            self._tables = _tables_of_copies(model)
+            with self._in_place(), Transaction(model) as transaction:
+                fill_model(plan, model, transaction, seed)
+                self.parameters: Mapping[str, nn.Parameter] = dict(model.named_parameters())
 
     def fixed(self, name: str) -> str:
         """Why no factor can scale a parameter; empty where one can."""
@@ -94,24 +95,74 @@ class Scratch:
         Raises:
             RecordError: the model raised.
         """
-        for parameter in self.parameters.values():
-            parameter.requires_grad_(False)
-        with self.running(), torch.inference_mode(mode=False):
-            recorder = Recorder(self.model, observe=observe)
-            recorder.run(self.inputs)
-            return recorder.graph
+        wanted = {n: p.requires_grad for n, p in self.parameters.items()}
+        try:
+            for parameter in self.parameters.values():
+                parameter.requires_grad_(False)
+            with self.running():
+                recorder = Recorder(self.model, observe=observe)
+                recorder.run(self.inputs)
+                return recorder.graph
+        except RecordError as error:
+            # What the observer says is no fault of the model's code.
+            if isinstance(error.__cause__, FaninError):
+                raise error.__cause__ from None
+            raise
+        finally:
+            for name, parameter in self.parameters.items():
+                parameter.requires_grad_(wanted[name])
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Fused operations off, so that every product is seen and can be differentiated twice."""
+        """The scratch tensors in place, and no fused operations.
+
+        So every product is seen, and can be differentiated twice.
+        """
         with ExitStack() as stack:
-            stack.enter_context(untouched(self.model))
+            stack.enter_context(torch.inference_mode(mode=False))
+            stack.enter_context(self._in_place())
+            stack.enter_context(untouched(self.model))  # what this run writes into buffers
             stack.enter_context(uncompiled())
             torch.manual_seed(self.seed & (2**63 - 1))
             stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             if any(isinstance(m, nn.RNNBase) for m in self.model.modules()):
                 stack.enter_context(_unfused_recurrence())
             yield
+
+    @contextmanager
+    def _in_place(self) -> Iterator[None]:
+        with untouched(self.model):
+            for module, parameters, buffers in self._tables:
+                module._parameters.update(parameters)
+                module._buffers.update(buffers)
+            yield
+
+
+_Table = tuple[nn.Module, dict[str, nn.Parameter | None], dict[str, torch.Tensor | None]]
+
+
+def _tables_of_copies(model: nn.Module) -> list[_Table]:
+    """Every module with copies of its own parameters and buffers; tied ones stay tied."""
+    copies: dict[int, Any] = {}
+
+    def copied(tensor: torch.Tensor | None) -> Any:
+        if tensor is None:
+            return None
+        if id(tensor) not in copies:
+            made = in_float32(tensor.detach().clone())
+            if isinstance(tensor, nn.Parameter):
+                made = nn.Parameter(made, requires_grad=tensor.requires_grad)
+            copies[id(tensor)] = made
+        return copies[id(tensor)]
+
+    return [
+        (
+            module,
+            {name: copied(tensor) for name, tensor in module._parameters.items()},
+            {name: copied(tensor) for name, tensor in module._buffers.items()},
+        )
+        for module in model.modules()
+    ]
 
 
 @contextmanager
@@ -127,30 +178,6 @@ def _unfused_recurrence() -> Iterator[None]:
     finally:
         torch._C._set_mkldnn_enabled(mkldnn)
         torch._C._set_cudnn_enabled(cudnn)
-
-
-def _copied(model: nn.Module) -> nn.Module:
-    # Tensors that autograd made, such as the weight that an older weight_norm caches, refuse to
-    # be copied; their values are computed anew before they are read.
-    made: dict[int, Any] = {}
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
-                made[id(value)] = value.detach().clone()
-    try:
-        copied = copy.deepcopy(model, made)
-    except FaninError:
-        raise
-    except Exception as error:
-        raise RecordError(
-            f"{type(model).__name__} cannot be copied to be measured: {type(error).__name__}: "
-            f"{error}. Take out what copy.deepcopy refuses, or use a recipe that needs no data."
-        ) from error
-    for parameter in copied.parameters():
-        parameter.grad = None
-    widen: Callable[[torch.Tensor], torch.Tensor] = in_float32
-    copied._apply(widen)  # type: ignore[no-untyped-call]
-    return copied
 
 
 def in_float32(value: Any) -> Any:

@@ -65,9 +65,7 @@ it is applied again without the batch. Settings: `fanin.recipes.WeightNorm(base=
         }
         weights = {n: a for n, a in weights.items() if n not in found}
         found |= _Normalising(scratch, plan, weights, set(free)).run()
-        for name in recurrent_weights(plan, free):
-            why = "weight_norm: as drawn: a recurrent matrix meets its own output again"
-            found[name] = Measured(why)
+        found |= recurrent_weights(plan, free, "weight_norm")
         return with_factors(plan, found, (), inputs, seed)
 
 

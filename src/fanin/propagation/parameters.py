@@ -11,7 +11,8 @@ from torch import nn
 from fanin.errors import PlanError
 from fanin.graph.graph import Graph, Ref
 from fanin.propagation.call import CallParts, functional_name
-from fanin.propagation.state import Pieces, State, constant, independent, measured
+from fanin.propagation.state import Pieces, State, constant, independent, measured, with_powers
+from fanin.schemes.scaled import Scaled
 
 MOST_BUFFER = 1 << 22
 
@@ -48,17 +49,25 @@ def _drawn(name: str, shape: tuple[int, ...], assignment: Any) -> State:
     moments = scheme.expected(shape, axes)
     std = moments.std if assignment.std is None else float(assignment.std)
     state = independent(shape, float(moments.mean), float(std))
-    rows = len(tuple(getattr(assignment, "zero_rows", ())))
+    rows = [int(row) for row in getattr(assignment, "zero_rows", ())]
     if rows and shape:
-        state = replace(state, pairs=state.pairs * (1 - rows / shape[0]))
-    mirrored = type(scheme).__name__.startswith("Mirrored")
+        powers = np.ones((shape[0], *(1,) * (len(shape) - 1)))
+        powers[rows] = 0.0
+        state = with_powers(state, powers)
+    drawn = scheme.of if isinstance(scheme, Scaled) else scheme
+    mirrored = type(drawn).__name__.startswith("Mirrored")
     return replace(state, mirrored=mirrored, pieces=_pieces(shape, axes, scheme, state))
 
 
 def _pieces(shape: tuple[int, ...], axes: Any, scheme: Any, state: State) -> Pieces | None:
     """Stretches of a packed weight whose schemes give them powers of their own."""
-    schemes = getattr(scheme, "schemes", ())
     blocks = axes.blocks(shape) if axes.block_sizes else []
+    schemes = getattr(scheme, "schemes", ())
+    if isinstance(scheme, Scaled) and isinstance(scheme.factor, tuple):
+        if len(scheme.factor) != len(blocks):
+            return None
+        parts = getattr(scheme.of, "schemes", (scheme.of,) * len(blocks))
+        schemes = tuple(map(Scaled, parts, scheme.factor))
     if len(schemes) != len(blocks) or len(blocks) < 2 or state.second_moment == 0:
         return None
     powers = []
