@@ -10,8 +10,7 @@ import fanin
 from fanin.graph.role import Activation, ParameterRole, Role
 from fanin.planning import Action, Circumstances, Subject
 from fanin.planning.auto import decide
-from fanin.planning.auto.residual import is_post_norm
-from fanin.schemes import Blockwise, Kaiming, LeCun, Ones, Orthogonal, Xavier, Zeros
+from fanin.schemes import Kaiming, LeCun, Ones, Orthogonal, Xavier, Zeros
 
 
 def stack(activation):
@@ -135,21 +134,6 @@ def test_the_stream_keeps_its_size_at_any_depth():
         assert 0.8 < float(streams[0].detach().std()) < 2.2
 
 
-def test_post_norm_starts_as_deepnorm_by_weights_alone():
-    layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, dropout=0.0)
-    model = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
-    plan = fanin.plan(model, torch.randn(2, 5, 16))
-    # M = 4: o × (8M)^(−¼)(2M)^(−¼) = 32^(−¼) 8^(−¼) = 1/4.
-    assert plan["layers.0.self_attn.out_proj.weight"].std == pytest.approx(1 / 4 / 4)
-    assert plan["layers.3.linear1.weight"].std == pytest.approx(32**-0.25 / 4)
-    packed = plan["layers.0.self_attn.in_proj_weight"].scheme
-    assert isinstance(packed, Blockwise)
-    assert packed.schemes[0] == LeCun()
-    assert packed.schemes[2].scale == pytest.approx(32**-0.5)
-    fanin.apply(plan, model)
-    assert not torch.equal(model.layers[0].linear1.weight, model.layers[1].linear1.weight)
-
-
 def test_what_a_constructor_set_on_purpose_stays():
     model = PreNorm(2, scale=1e-6)
     nn.init.zeros_(model.outer[0].weight)
@@ -225,14 +209,6 @@ def test_an_activation_without_a_known_gain_is_said_so():
     decided = by_hand(Role.WEIGHT, activation="nobody_knows")
     assert decided.scheme == LeCun()
     assert "not known" in decided.evidence[0]
-
-
-def test_post_norm_is_not_seen_where_there_is_none():
-    from fanin.planning.reading import read_model
-
-    model = PreNorm(2)
-    graph = fanin.record(model, torch.randn(2, 4, 16))
-    assert not is_post_norm(read_model(model, graph).circumstances)
 
 
 def test_parameters_that_the_call_did_not_use_are_read_off_their_module():

@@ -43,6 +43,27 @@ class Facts:
         return found
 
     @cached_property
+    def inside(self) -> dict[str, ResidualAdd]:
+        """Parameter -> the residual sum whose branch it stands in; of several, the innermost."""
+        found: dict[str, ResidualAdd] = {}
+        for add in self.residuals:
+            first = self.flow.made_by(add.start)
+            oldest = first.index if first is not None else -1
+            front, seen = [add.branch], {add.start}
+            while front:
+                tensor = front.pop()
+                maker = self.flow.made_by(tensor)
+                if tensor in seen or maker is None or maker.index <= oldest:
+                    continue
+                seen.add(tensor)
+                for use in self.flow.weights_at(maker):
+                    known = found.get(use.parameter)
+                    if known is None or add.start > known.start:
+                        found[use.parameter] = add
+                front.extend(self.flow.sources(maker))
+        return found
+
+    @cached_property
     def shortcuts(self) -> dict[str, ResidualAdd]:
         """Parameter -> the residual sum whose stream it projects."""
         return {use.parameter: add for add in self.residuals for use in add.shortcut}

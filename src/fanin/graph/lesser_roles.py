@@ -83,7 +83,7 @@ def _branches(facts: Facts, use: Use) -> int:
 def _table(facts: Facts, name: str, use: Use) -> _Found:
     where = at(use.operation)
     if _feeds_scores(facts, use.result):
-        return Role.POSITION_TABLE, "embedding", f"{where}: added to attention scores", False
+        return Role.POSITION_TABLE, "attention bias", f"{where}: added to attention scores", False
     indices = [t for t in use.operation.inputs if t != use.operand]
     counted = {n for t in indices for n in ancestors_named(facts.reading, t, _COUNTING)}
     if counted:
@@ -195,17 +195,33 @@ def _term(facts: Facts, name: str, use: Use) -> _Found:
         return _bias(facts, name, use)
     if len(varying) <= 1 and _normalised(facts, use.source):
         return Role.NORM_BIAS, "norm", f"{where} shifts a normalised signal", False
+    spread = _spread_by(facts, use, varying)
+    if spread:
+        return Role.TOKEN, "elementwise", f"{where} meets every signal with each of it", False
     if len(varying) >= 2:
         return Role.POSITION_TABLE, "elementwise", f"{where} adds another row to each place", False
     return Role.BIAS, "shift", f"{where} shifts a signal by it", False
 
 
+def _spread_by(facts: Facts, use: Use, varying: set[int]) -> bool:
+    """Whether a signal is repeated along what a parameter varies along: prototypes, centres."""
+    if use.source is None:
+        return False
+    shape, whole = facts.reading.shape(use.source), facts.reading.shape(use.result)
+    sizes = (1,) * (len(whole) - len(shape)) + shape
+    return any(sizes[dim] == 1 < whole[dim] for dim in varying)
+
+
 def _along_channels(facts: Facts, weight: Use, tensor: int, varying: set[int]) -> bool:
-    """Whether a parameter varies only along the outputs of the weight that it is added to."""
+    """Whether a parameter varies only along the outputs of the weight that it is added to.
+
+    The outputs of each of several weights, where these are stacked.
+    """
     labelled = labels_at(facts.flow, weight, tensor)
     if labelled is None or labelled[0].dims is None:
         return len(varying) <= 1
-    return varying <= {dim for dim, _ in labelled[0].dimensions_of(0)}
+    followed = range(len(labelled[0].starts))
+    return varying <= {dim for axis in followed for dim, _ in labelled[0].dimensions_of(axis)}
 
 
 def _token(facts: Facts, name: str, use: Use) -> _Found:

@@ -70,6 +70,12 @@ class ParameterRole:
         residual_branches: number of residual adds along the model's main stream, when the
             parameter writes to that stream; 0 otherwise. It says that a weight is a residual
             writer whatever its role: an attention's output, a gated MLP's down projection.
+        stream_branches: number of residual adds along the stream that its branch joins, for every
+            weight of a branch, the writer included; 0 outside.
+        post_norm: that stream is normalised behind each add (``LN(x + f(x))``).
+        logit_std: of a query or key: std of the attention's logits where queries and keys have
+            unit variance; 1 under a division by √d, √d without one. None where a constant that
+            the graph does not show scales them, or a norm reads the projection first.
         kind: the operation that uses it: ``linear``, ``convolution``, ``transposed convolution``,
             ``embedding``, ``lstm``, ``gru``, ``rnn``, ``norm``, ``bias``, ``einsum``, …
         block_names: what the blocks of ``axes.block_sizes`` are: ("q", "k", "v") or
@@ -88,6 +94,9 @@ class ParameterRole:
     norm_after: bool = False
     depth: int = 0
     residual_branches: int = 0
+    stream_branches: int = 0
+    post_norm: bool = False
+    logit_std: float | None = None
     kind: str = ""
     block_names: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()

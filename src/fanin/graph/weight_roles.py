@@ -16,8 +16,8 @@ from fanin.graph.use import Part, Use
 _NEVER_WRITERS = (Role.ROUTER, Role.MODULATION, Role.RECURRENT, Role.RECURRENT_INPUT)
 """They choose or scale what is written; their own values do not join the stream."""
 
-_SHAPING = frozenset(("exp", "softplus", "log1p", "sigmoid", "expm1"))
-"""Arithmetic that makes a width or a share of a parameter: exp(rho) of a Bayesian layer."""
+_SHAPING = frozenset(("exp", "softplus", "log1p", "sigmoid", "expm1", "gt", "ge", "lt", "le"))
+"""Arithmetic that makes a width, a share or a mask of a parameter: exp(rho) of a Bayesian layer."""
 
 _Found = tuple[Role, Axes | None, tuple[str, ...], str]
 
@@ -39,6 +39,7 @@ def read_weight(facts: Facts, name: str, uses: list[Use]) -> ParameterRole:
             f"{at(writer.operation)} adds its result to the stream that the branch read, "
             f"one of {writer.branches} on that path"
         )
+    branch = writer or facts.inside.get(name)
     shortcut = facts.shortcuts.get(name)
     if shortcut is not None:
         evidence.append(f"projects the stream of the residual {at(shortcut.operation)}")
@@ -51,6 +52,9 @@ def read_weight(facts: Facts, name: str, uses: list[Use]) -> ParameterRole:
         norm_after=following.norm,
         depth=facts.depths.get(use.result, 0),
         residual_branches=writer.branches if writer is not None else 0,
+        stream_branches=branch.branches if branch is not None else 0,
+        post_norm=branch is not None and branch.post_norm,
+        logit_std=facts.attention.logit_std.get(name),
         kind=_kind(facts, name, use),
         block_names=blocks,
         evidence=tuple(sentence for sentence in evidence if sentence),
@@ -162,8 +166,9 @@ def _of_the_rest(
         packed = gating.packed.get(name)
         if packed and axes is not None and axes.outputs:
             sizes, names = partition(packed, shape[axes.outputs[0]])
-            if sizes:
-                axes = replace_axes(axes, sizes)
+            if max(sizes, default=1) == 1:  # rows that alternate are no matrices of their own
+                return Role.GATE_PROJECTION, axes, (), f"{where} multiplies its rows by turns"
+            axes = replace_axes(axes, sizes)
             return Role.GATE_PROJECTION, axes, names, f"{where} multiplies its parts"
         return Role.GATE_PROJECTION, axes, (), f"its activated result gates {where}"
     if name in gating.ups:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from fanin.graph.flow import Flow, Step
 from fanin.graph.graph import Operation
 from fanin.graph.patterns.channels import Runs, channels_at, rows
+from fanin.graph.patterns.logit_scale import logit_std
 from fanin.graph.reading import AttentionCore
 from fanin.graph.use import Use
 from fanin.graph.uses.contraction import factors
@@ -29,6 +30,8 @@ class Attending:
     out: dict[str, Operation] = field(default_factory=dict)
     scores: set[int] = field(default_factory=set)
     """Indices of hand-written products q kᵀ and what becomes of them up to the softmax."""
+    logit_std: dict[str, float] = field(default_factory=dict)
+    """Weights of q or k -> std of the logits where both have unit variance; unknown ones absent."""
 
 
 def find_attention(flow: Flow) -> Attending:
@@ -42,6 +45,10 @@ def find_attention(flow: Flow) -> Attending:
                 pieces.append((letter, runs, core.operation))
         for use in _takers(flow, core.result):
             found.out.setdefault(use.parameter, core.operation)
+        std = logit_std(flow, core, lambda operation, step: _projects(flow, operation, step))
+        if std is not None:
+            reads = [*projections(flow, core.query), *projections(flow, core.key)]
+            found.logit_std |= {use.parameter: std for use in reads}
     return found
 
 
@@ -51,26 +58,27 @@ def projections(flow: Flow, tensor: int) -> list[Use]:
     A sum is passed only if all its terms come from the same weights (rotary positions): where
     they do not, it is a residual stream and not a projection.
     """
-
-    def passes(operation: Operation, step: Step) -> bool:
-        if step is Step.MULTIPLY:
-            # Rotary angles computed from float inputs: a factor that no weight has made.
-            return any(not flow.is_weighted(t) for t in flow.sources(operation))
-        if step is not Step.ADD:
-            return step in _PROJECTION
-        origins = [
-            {(u.operation.index, u.parameter) for u in flow.weights_behind(t, _ROTARY)[0]}
-            for t in flow.sources(operation)
-        ]
-        return bool(origins) and all(o == origins[0] and o for o in origins)
-
     uses: dict[tuple[int, str], Use] = {}
-    for _, maker in flow.back(tensor, passes):
+    for _, maker in flow.back(tensor, lambda operation, step: _projects(flow, operation, step)):
         if maker is not None and flow.step(maker) is Step.WEIGHT:
             for use in flow.weights_at(maker):
                 if use.source is not None:
                     uses[maker.index, use.parameter] = use
     return list(uses.values())
+
+
+def _projects(flow: Flow, operation: Operation, step: Step) -> bool:
+    """Whether an operation may stand between a projection and what attention reads."""
+    if step is Step.MULTIPLY:
+        # Rotary angles computed from float inputs: a factor that no weight has made.
+        return any(not flow.is_weighted(t) for t in flow.sources(operation))
+    if step is not Step.ADD:
+        return step in _PROJECTION
+    origins = [
+        {(u.operation.index, u.parameter) for u in flow.weights_behind(t, _ROTARY)[0]}
+        for t in flow.sources(operation)
+    ]
+    return bool(origins) and all(o == origins[0] and o for o in origins)
 
 
 _ROTARY = frozenset((Step.MOVE, Step.SCALE, Step.BEND, Step.MERGE, Step.NORM, Step.MULTIPLY))

@@ -39,6 +39,8 @@ class ResidualAdd:
     """The stream is multiplied by a parameter on its way."""
     branches: int = 1
     """Residual sums on the longest path through this one."""
+    post_norm: bool = False
+    """Along its stream most sums are read by a normalisation and by nothing else."""
 
 
 def find_residuals(flow: Flow, ignored: set[str], scores: set[int]) -> list[ResidualAdd]:
@@ -211,6 +213,38 @@ def _count(flow: Flow, found: list[ResidualAdd]) -> None:
             below[index] = max(below[index], below[add.operation.index] + 1)
     for add in found:
         add.branches = above[add.operation.index] + below[add.operation.index]
+    streams: dict[int, list[ResidualAdd]] = {}
+    first: dict[int, int] = {}
+    for add in found:
+        index = add.operation.index
+        previous = parent.get(index)
+        first[index] = first[previous.operation.index] if previous is not None else index
+        streams.setdefault(first[index], []).append(add)
+    for stream in streams.values():
+        # The last sum of a pre-norm stream is read by the final norm alone: one is no rule.
+        closed = sum(_only_normalised(flow, add.operation.outputs[0]) for add in stream)
+        for add in stream:
+            add.post_norm = 2 * closed > len(stream)
+
+
+def _only_normalised(flow: Flow, tensor: int) -> bool:
+    """Whether a normalisation is all that reads a signal, past dropout and casts."""
+    front, seen, normalised = [tensor], set[int](), False
+    while front:
+        current = front.pop()
+        if current in seen:
+            continue
+        seen.add(current)
+        if current in flow.graph.outputs:
+            return False
+        for consumer in flow.graph.consumers.get(current, ()):
+            if flow.step(consumer) is Step.NORM:
+                normalised = True
+            elif flow.step(consumer) is Step.MOVE:
+                front.extend(consumer.outputs[:1])
+            elif not all(flow.in_norm(out) for out in consumer.outputs):
+                return False
+    return normalised
 
 
 def _previous(

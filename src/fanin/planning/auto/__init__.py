@@ -14,8 +14,10 @@ from fanin.planning.auto.convolution import convolution
 from fanin.planning.auto.embedding import embedding
 from fanin.planning.auto.gated import down_projection, inner_projection
 from fanin.planning.auto.head import head, modulation, router
+from fanin.planning.auto.learning_rate import advice as of_post_norm
 from fanin.planning.auto.linear import linear
 from fanin.planning.auto.norm import norm_scale
+from fanin.planning.auto.plain_stack import advice as of_plain_stack
 from fanin.planning.auto.recurrent import recurrent_bias, recurrent_weight
 from fanin.planning.recipe import Decide, Decision
 from fanin.planning.small_parameters import small_parameter
@@ -54,3 +56,8 @@ def decide(subject: Subject, circumstances: Circumstances) -> Decision:
     if role in {Role.WEIGHT, Role.RESIDUAL_WRITER} and "convolution" in subject.role.kind:
         return convolution(subject, circumstances)
     return _BY_ROLE.get(role, small_parameter)(subject, circumstances)
+
+
+def advise(circumstances: Circumstances) -> tuple[str, ...]:
+    """What weights alone cannot do for a model."""
+    return (*of_plain_stack(circumstances), *of_post_norm(circumstances))

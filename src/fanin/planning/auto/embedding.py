@@ -1,25 +1,40 @@
 """Embeddings, tied or not, and position tables."""
 
 import math
+from collections.abc import Mapping
 
 from fanin.graph.role import Role
+from fanin.graph.vocabulary import COPIES, RESHAPES
 from fanin.planning.recipe import Decision, leave
-from fanin.planning.subject import Circumstances, Subject
+from fanin.planning.subject import Circumstances, Subject, once_per_model
 from fanin.schemes import Normal
 
 POSITION_STD = 0.02
 """BERT's and ViT's std, where no token table says how large its neighbours are."""
 
+_LOOKUPS = frozenset({"embedding", "index", "index_select", "_embedding_bag"})
+_SUMS = frozenset({"add", "add_", "_unsafe_add"})
+_UNCHANGED = RESHAPES | COPIES | {"expand", "expand_copy", "native_dropout", "dropout"}
+
 
 def embedding(subject: Subject, circumstances: Circumstances) -> Decision:
-    """Tied: d^(−½), so that logits have unit variance; untied: unit RMS."""
+    """Tied: d^(−½), so that logits have unit variance; untied: unit RMS.
+
+    Tables that are added to one another start equally large.
+    """
     role, evidence = subject.role, subject.role.evidence
+    if role.kind == "attention bias":
+        return _bias_of_scores(subject)
     if role.role is Role.POSITION_TABLE:
         return _positions(subject, circumstances)
     std = _std(subject)
     if role.role is Role.TIED_HEAD:
         why = f"embedding tied to the head: d^(−½) = {std:.4g}, so that logits have std about 1"
         return Decision(Normal(std=std), why, evidence)
+    leader = _leader(subject, circumstances)
+    if leader is not None and _std(leader) != std:
+        why = f"embedding: as large as {leader.name}, which it is added to"
+        return Decision(Normal(std=_std(leader)), why, evidence)
     return Decision(Normal(std=std), "embedding: unit RMS", evidence)
 
 
@@ -29,16 +44,74 @@ def _std(subject: Subject) -> float:
     return 1.0
 
 
+def _kept(subject: Subject) -> Decision | None:
+    """A table that no torch.nn class made: its author's values."""
+    if subject.on_meta or subject.layer_type in {"Embedding", "EmbeddingBag"}:
+        return None
+    value = "" if subject.constant is None else f" ({subject.constant:g})"
+    reason = f"position table: its constructor's values{value} stay"
+    return leave(reason, *subject.role.evidence)
+
+
+def _bias_of_scores(subject: Subject) -> Decision:
+    """Relative positions: small beside logits of std 1, so that content is seen too."""
+    reason = f"added to attention's logits: N(0, {POSITION_STD}²)"
+    return _kept(subject) or Decision(Normal(std=POSITION_STD), reason, subject.role.evidence)
+
+
 def _positions(subject: Subject, circumstances: Circumstances) -> Decision:
     """As large as the token embeddings that they are added to."""
+    kept = _kept(subject)
+    if kept is not None:
+        return kept
     evidence = subject.role.evidence
-    if not subject.on_meta and subject.layer_type not in {"Embedding", "EmbeddingBag"}:
-        value = "" if subject.constant is None else f" ({subject.constant:g})"
-        return leave(f"position table: its constructor's values{value} stay", *evidence)
-    tokens = [s for s in circumstances if s.role.role in {Role.EMBEDDING, Role.TIED_HEAD}]
-    if not tokens:
+    leader = _leader(subject, circumstances)
+    if leader is None:
         reason = f"position table: N(0, {POSITION_STD}²)"
         return Decision(Normal(std=POSITION_STD), reason, evidence)
-    std = _std(tokens[0])
-    reason = f"position table: as large as {tokens[0].name}, which it is added to"
-    return Decision(Normal(std=std), reason, evidence)
+    reason = f"position table: as large as {leader.name}, which it is added to"
+    return Decision(Normal(std=_std(leader)), reason, evidence)
+
+
+def _leader(subject: Subject, circumstances: Circumstances) -> Subject | None:
+    """The token table that a table's rows are added to, a tied one first; None for none."""
+    together = tables_added_together(circumstances).get(subject.name, frozenset())
+    subjects = circumstances.subjects
+    for role in (Role.TIED_HEAD, Role.EMBEDDING):
+        found = [n for n in subjects if n in together and subjects[n].role.role is role]
+        if found:
+            return subjects[found[0]]
+    return None
+
+
+@once_per_model
+def tables_added_together(circumstances: Circumstances) -> Mapping[str, frozenset[str]]:
+    """Table -> all tables whose rows are summed with its rows, itself included.
+
+    Followed through views, dropout and constant factors, up to the first operation of another
+    kind.
+    """
+    graph = circumstances.graph
+    if graph is None:
+        return {}
+    tables = {s.name for s in circumstances if s.is_table}
+    behind: dict[int, frozenset[str]] = {}
+    for tensor in graph.tensors.values():
+        named = {n for n in (tensor.name, *tensor.of_parameters) if n in tables}
+        if named:
+            behind[tensor.id] = frozenset(named)
+    together: dict[str, frozenset[str]] = {}
+    for operation in graph.operations:
+        data = [t for t in operation.inputs if graph.tensors[t].dtype.startswith(("float", "bf"))]
+        known = [behind[t] for t in data if t in behind]
+        sums = operation.name in _SUMS
+        passes = operation.name in _LOOKUPS | _UNCHANGED or operation.name in ("mul", "div") or sums
+        if not known or not passes or (sums and len(known) < len(data)):
+            continue
+        union = frozenset().union(*known)
+        for out in operation.outputs[:1]:
+            behind[out] = union
+        if sums:
+            for name in union:
+                together[name] = together.get(name, frozenset()) | union
+    return together

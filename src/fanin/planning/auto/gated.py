@@ -1,21 +1,35 @@
 """Gated MLPs: φ(gate · x) ⊙ (up · x), read by down."""
 
+from dataclasses import replace
+
 from fanin.graph.role import Activation, Role
 from fanin.planning.auto.gain import LINEAR, name_of, squared_gain
 from fanin.planning.auto.intent import deliberate_zero
 from fanin.planning.auto.residual import residual_scale
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject
-from fanin.schemes import LeCun, VarianceScaling
+from fanin.schemes import Blockwise, LeCun, VarianceScaling
+from fanin.schemes.scheme import Scheme
 
 
 def inner_projection(subject: Subject, circumstances: Circumstances) -> Decision:
-    """Gate and up: 1/fan_in, so that both factors of the product have unit variance."""
+    """Gate and up: 1/fan_in, so that both factors of the product have unit variance.
+
+    In a post-norm branch up is scaled as an MLP's first matrix is; the gate only chooses.
+    """
     role = subject.role
-    factor, why = residual_scale(subject, circumstances)
-    if factor != 1:
+    plain = f"{role.role} of a gated MLP: 1/fan_in"
+    names = role.block_names
+    up = replace(subject, role=replace(role, role=Role.UP_PROJECTION))
+    factor, why = residual_scale(up, circumstances)
+    if factor == 1 or (role.role is Role.GATE_PROJECTION and "up" not in names):
+        return Decision(LeCun(), plain, role.evidence)
+    if not names:
         return Decision(VarianceScaling(scale=factor), f"{role.role}: {why}", role.evidence)
-    return Decision(LeCun(), f"{role.role} of a gated MLP: 1/fan_in", role.evidence)
+    pieces: list[Scheme] = [
+        VarianceScaling(scale=factor) if name == "up" else LeCun() for name in names
+    ]
+    return Decision(Blockwise(tuple(pieces)), f"{plain}; up {why}", role.evidence)
 
 
 def down_projection(subject: Subject, circumstances: Circumstances) -> Decision:

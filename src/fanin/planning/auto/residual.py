@@ -1,52 +1,46 @@
-"""Weights whose output is added to a residual stream."""
+"""Weights of residual branches: the writers, and what stands before them in a post-norm branch."""
 
-from fanin.graph.graph import Graph, Operation
 from fanin.graph.role import Role
 from fanin.planning.auto.gain import squared_gain
-from fanin.planning.families import in_mlp
 from fanin.planning.recipe import Decision
-from fanin.planning.subject import Circumstances, Subject, once_per_model
+from fanin.planning.subject import Circumstances, Subject
 from fanin.schemes import LeCun, VarianceScaling
 from fanin.schemes.scheme import Scheme
 
-_ADDS = {"add", "add_", "_unsafe_add"}
-_NORMS = {"native_layer_norm", "_fused_rms_norm", "rms_norm", "layer_norm"}
-_UNCHANGED = {
-    "native_dropout",
-    "dropout",
-    "view",
-    "_unsafe_view",
-    "clone",
-    "contiguous",
-    "_to_copy",
-}
+_INNER = frozenset({Role.VALUE, Role.WEIGHT, Role.UP_PROJECTION})
+"""What a post-norm branch has before its last matrix; a gate only chooses, as q and k do."""
 
 
 def residual_scale(subject: Subject, circumstances: Circumstances) -> tuple[float, str]:
-    """The factor on a writer's variance, and why: 1 for weights that write to no stream.
+    """The factor on a weight's variance that its place in a residual network asks for, and why.
 
-    Pre-norm: 1/N for N branches, so that the stream's second moment about doubles from one end
-    to the other, whatever the depth.  Post-norm: DeepNorm's start by weights alone.
+    Pre-norm: 1/N on the writers of N branches, so that the stream's second moment about doubles
+    from one end to the other, whatever the depth; none where a norm closes the branch and hides
+    the writer's scale.  Post-norm: DeepNorm's start by weights alone.
     """
-    branches = subject.role.residual_branches
-    if is_post_norm(circumstances):
+    role = subject.role
+    if role.post_norm:
         return _post_norm_scale(subject, circumstances)
+    branches = role.residual_branches
     if branches == 0:
         return 1.0, ""
+    if role.norm_after:
+        return 1.0, "a norm closes its branch and hides its scale"
     return 1 / branches, f"residual writer, one of {branches}: × {branches}^(−½)"
 
 
 def _post_norm_scale(subject: Subject, circumstances: Circumstances) -> tuple[float, str]:
     """LN(αx + f) = LN(x + f/α): DeepNorm (Wang et al. 2022) without touching the architecture.
 
-    v, o, fc1 and fc2 × (8M)^(−¼); o and fc2, which write to the stream, further ÷ (2M)^¼.
+    With N adds on the stream (2M in an encoder or decoder alone, 3M in a decoder that also reads
+    an encoder) the paper's β is (4N)^(−¼) and its α is N^¼: v, o, fc1 and fc2 × β, and o and fc2,
+    which write to the stream, further ÷ α.
     """
-    layers = max(circumstances.residual_branches / 2, 1.0)
+    adds = subject.role.stream_branches
     if subject.writes_residual:
-        why = f"post-norm writer, {layers:g} layers: × (8M)^(−¼)(2M)^(−¼)"
-        return (8 * layers) ** -0.5 * (2 * layers) ** -0.5, why
-    if subject.role.role is Role.VALUE or in_mlp(subject, circumstances):
-        return (8 * layers) ** -0.5, f"inside a post-norm branch, {layers:g} layers: × (8M)^(−¼)"
+        return 1 / (2 * adds), f"post-norm writer, one of {adds}: × (4N)^(−¼) N^(−¼)"
+    if subject.role.role in _INNER and not subject.role.norm_after:
+        return (4 * adds) ** -0.5, f"inside one of {adds} post-norm branches: × (4N)^(−¼)"
     return 1.0, ""
 
 
@@ -63,35 +57,3 @@ def inside_residual(subject: Subject, circumstances: Circumstances) -> Decision:
     scale = squared * factor
     scheme: Scheme = LeCun() if scale == 1 else VarianceScaling(scale=scale)
     return Decision(scheme, reason, (fact, *role.evidence))
-
-
-@once_per_model
-def is_post_norm(circumstances: Circumstances) -> bool:
-    """Whether most residual adds feed a norm and nothing else."""
-    graph = circumstances.graph
-    if graph is None:
-        return False
-    adds = [op for op in graph.operations if op.name in _ADDS and _adds_data(graph, op)]
-    closed = sum(_readers(graph, op.outputs[0]) <= _NORMS for op in adds if op.outputs)
-    return bool(adds) and 2 * closed > len(adds)
-
-
-def _adds_data(graph: Graph, operation: Operation) -> bool:
-    """Both terms are computed, of one shape, and no bias or table."""
-    terms = [graph.tensors[t] for t in operation.inputs]
-    return (
-        len(terms) == 2
-        and terms[0].shape == terms[1].shape
-        and all(not t.of_parameters and t.kind == "computed" for t in terms)
-    )
-
-
-def _readers(graph: Graph, tensor: int) -> set[str]:
-    """Names of the operations that read a value, through copies and dropout."""
-    found: set[str] = set()
-    for operation in graph.consumers.get(tensor, ()):
-        if operation.name in _UNCHANGED and operation.outputs:
-            found |= _readers(graph, operation.outputs[0])
-        else:
-            found.add(operation.name)
-    return found or {"output"}

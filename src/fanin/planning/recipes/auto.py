@@ -1,7 +1,6 @@
 """auto: the choice that suits each parameter's use, read off the recorded model."""
 
-from fanin.planning.auto import decide
-from fanin.planning.auto.plain_stack import advice
+from fanin.planning.auto import advise, decide
 from fanin.planning.recipe import GraphUse, Recipe
 
 RECIPE = Recipe(
@@ -19,6 +18,6 @@ torch's two biases, embeddings of unit RMS (tied: d^(−½)), a small head so th
 ln C, norms 1, biases 0. What a constructor set on purpose stays: LayerScale, gates, tokens, branch
 ends at zero, constant biases.""",
     decide=decide,
-    advise=advice,
+    advise=advise,
     graph=GraphUse.NEEDED,
 )
