@@ -7,12 +7,15 @@ x·σ(x), or through a view) adds up coherently; what comes from different sourc
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from fanin.graph.graph import Graph, Operation
 from fanin.propagation.call import Call, CallParts
+from fanin.propagation.carrying import alike
 from fanin.propagation.families.pointwise import pointwise_backward
+from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.quadrature import Array, pair_moments
 from fanin.propagation.registry import Pass, backward_rule, forward_rule
 from fanin.propagation.sampling import sample_backward
@@ -27,6 +30,7 @@ class _Component:
     pairs: Array
     slope: float | Array = 1.0
     piece: float = 1.0
+    profile: Profile = None
 
 
 Gradient = dict[Hashable, _Component]
@@ -39,13 +43,28 @@ def total_pairs(gradient: Gradient, state: State, *, pieces: bool = False) -> Ar
     """
     total = np.zeros_like(state.pairs)
     for component in gradient.values():
-        factor = component.piece if pieces else 1.0
-        if isinstance(component.slope, float):
-            total = total + component.pairs * (factor * component.slope**2)
-        else:
-            slopes = pair_moments(component.slope, state.base.correlations)
-            total = total + component.pairs * (factor * slopes)
+        total = total + component.pairs * _slope_moments(component, state, pieces)
     return total
+
+
+def _slope_moments(component: _Component, state: State, pieces: bool) -> Array | float:
+    factor = component.piece if pieces else 1.0
+    if isinstance(component.slope, float):
+        return factor * component.slope**2
+    return factor * pair_moments(component.slope, state.base.correlations)
+
+
+def total_profile(gradient: Gradient, state: State) -> Profile:
+    """Profile of a tensor's gradient: those of all sources, each with its power."""
+    if all(component.profile is None for component in gradient.values()):
+        return None
+    total: Array = np.zeros((1,) * len(state.axes))
+    for component in gradient.values():
+        power = float(
+            np.ravel(component.pairs.flat[0] * _slope_moments(component, state, False))[0]
+        )
+        total = total + power * even(component.profile, len(state.axes))
+    return settled(total)[0]
 
 
 def walk_backward(
@@ -99,6 +118,7 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
     coherent = way.slope is not None
     shared = state.base.key == target.base.key
     arriving: Gradient = {}
+    carry = way.carry or partial(alike, given=state.shape, target=target.shape)
     if (
         coherent
         and (shared or all(isinstance(c.slope, float) for c in gradients[out].values()))
@@ -106,19 +126,22 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
     ):
         for source, component in gradients[out].items():
             slope = component.slope * way.slope  # type: ignore[operator]
-            arriving[source] = _Component(way.move(component.pairs), slope, component.piece)
+            profile, factor = carry(component.profile)
+            pairs = way.move(component.pairs) * factor
+            arriving[source] = _Component(pairs, slope, component.piece, profile)
     else:
         total = total_pairs(gradients[out], state, pieces=way.through_matrix)
-        pairs = way.move(total)
+        profile, factor = carry(total_profile(gradients[out], state))
+        pairs = way.move(total) * factor
         if isinstance(way.slope, float):
             pairs = pairs * way.slope**2
         # A coherent way keeps one source for all inputs, so that their sum stays coherent.
         source = (call.operation.index, way.output, "all" if coherent else number)
         slope = 1.0 if way.profile is None else way.profile
-        arriving[source] = _Component(pairs, slope, way.piece)
+        arriving[source] = _Component(pairs, slope, way.piece, profile)
     held = gradients.setdefault(way.tensor, {})
     for source, component in arriving.items():
-        if source in held and held[source].pairs.shape == component.pairs.shape:
+        if source in held and _alike(held[source], component):
             held[source].slope = held[source].slope + component.slope
         elif source in held:
             held[source, number] = component
@@ -126,12 +149,22 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
             held[source] = component
 
 
+def _alike(one: _Component, two: _Component) -> bool:
+    """Whether two gradients from one source stand at the same places."""
+    if one.pairs.shape != two.pairs.shape:
+        return False
+    if one.profile is None or two.profile is None:
+        return one.profile is two.profile
+    return one.profile.shape == two.profile.shape and bool(np.allclose(one.profile, two.profile))
+
+
 def _join(
     operation: Operation, k: int, gradients: dict[int, Gradient], states: Mapping[int, State]
 ) -> None:
     out = operation.outputs[k]
     pairs = total_pairs(gradients[out], states[out])
-    gradients[out] = {("joined", out): _Component(pairs)}
+    profile = total_profile(gradients[out], states[out])
+    gradients[out] = {("joined", out): _Component(pairs, profile=profile)}
 
 
 def _is_float(call: Call, tensor: int) -> bool:

@@ -11,6 +11,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
+from fanin.propagation.carrying import Carry
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State
 
@@ -40,6 +41,9 @@ class Pass:
         piece: for a gradient that reaches one stretch of an axis: the power of that stretch of
             the matrix behind it, over the whole's.
         through_matrix: the gradient is multiplied by such a matrix: ``piece`` counts now.
+        carry: profile of the output's gradient -> that of the input's, with the factor by which
+            its power differs from what ``move`` says of an even gradient; None where axes of equal
+            length keep their places.
     """
 
     tensor: int
@@ -49,6 +53,7 @@ class Pass:
     profile: Array | None = None
     piece: float = 1.0
     through_matrix: bool = False
+    carry: Carry | None = None
 
 
 def given(pairs: Array) -> Callable[[Array], Array]:
