@@ -150,11 +150,14 @@ def test_tokens_queries_and_masks():
 
 
 def test_unused_and_unknown_say_why():
-    roles = roles_of(Net(lambda self, x: torch.cdist(x, self.w), w=vector(3, 4), idle=vector(2)), X)
+    def forward(self, x):
+        return torch.linalg.solve(self.w + torch.eye(4), x.mT)
+
+    roles = roles_of(Net(forward, w=vector(4, 4), idle=vector(2)), torch.randn(2, 3, 4))
     assert roles["idle"].role is Role.UNUSED
     assert "no operation" in roles["idle"].evidence[0]
     assert roles["w"].role is Role.UNKNOWN
-    assert "dist" in roles["w"].evidence[0]
+    assert "solve" in roles["w"].evidence[0]
 
 
 def test_attention_by_hand_equals_attention_as_one_operation():

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from fanin.graph.graph import Ref
 
@@ -30,6 +31,24 @@ def tensors_in(value: Any) -> list[torch.Tensor]:
         elif isinstance(item, dict):
             stack.extend(reversed(list(item.values())))
     return list(found.values())
+
+
+def parts_of(tensor: torch.Tensor) -> list[torch.Tensor]:
+    """The plain tensors that a wrapper holds (jagged, distributed, quantised); else itself."""
+    if not is_traceable_wrapper_subclass(tensor):
+        return [tensor]
+    names, _ = tensor.__tensor_flatten__()
+    inner = [getattr(tensor, name) for name in names]
+    return [part for held in inner if isinstance(held, torch.Tensor) for part in parts_of(held)]
+
+
+def shape_of(tensor: torch.Tensor) -> tuple[int, ...]:
+    """The shape in plain numbers; of a nested tensor the longest extent along each dimension."""
+    if tensor.is_nested and tensor.layout is torch.strided:
+        sizes = tensor._nested_tensor_size()
+        longest = sizes.amax(0).tolist() if sizes.numel() else []
+        return (int(sizes.shape[0]), *(int(n) for n in longest))
+    return tuple(int(n) for n in tensor.shape)
 
 
 def written_arguments(

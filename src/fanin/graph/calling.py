@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from collections.abc import Iterator, Mapping
+from types import GeneratorType
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ def call(model: nn.Module, inputs: Any) -> Any:
         model: any module.
         inputs: a tensor, a tuple of positional arguments, or a mapping of keyword arguments.
 
+    Returns:
+        What the model returned; of a generator everything that it yields, as a tuple.
+
     Raises:
         DataError: the inputs are none of these, or do not fit the signature of forward.
         RecordError: the model raised; the cause is chained, the message names the module.
@@ -25,7 +29,9 @@ def call(model: nn.Module, inputs: Any) -> Any:
     positional, keyword = arguments(inputs)
     _bind(model, positional, keyword)
     try:
-        return model(*positional, **keyword)
+        result = model(*positional, **keyword)
+        # Nothing of a generator has run yet.
+        return tuple(result) if isinstance(result, GeneratorType) else result
     except Exception as error:
         raise _explained(model, inputs, error) from error
 

@@ -141,6 +141,11 @@ class Identity:
             memory.written.append((value, Geometry.of(tensor)))
         self.hold(tensor, value)
 
+    def knows(self, tensor: torch.Tensor) -> bool:
+        """Whether this very object holds a value."""
+        entry = self._objects.get(id(tensor))
+        return entry is not None and entry[0]() is tensor
+
     def find(self, tensor: torch.Tensor) -> Found | None:
         """The value that ``tensor`` holds; None for a tensor never seen."""
         memory = self._memory(tensor)
@@ -166,10 +171,12 @@ class Identity:
         return None
 
     def _memory(self, tensor: torch.Tensor) -> Memory | None:
+        if tensor.is_nested:
+            return None
         try:
             storage = tensor.untyped_storage()
         except (NotImplementedError, RuntimeError):
-            return None  # sparse, nested and opaque tensors have no storage: the object must do
+            return None  # sparse and opaque tensors have no storage: the object must do
         memory = self._memories.get(storage._cdata)
         if memory is None:
             memory = self._memories[storage._cdata] = Memory(_weak(storage))

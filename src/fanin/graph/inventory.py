@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fanin.graph.arguments import shape_of
 from fanin.graph.graph import ModuleInfo, ParameterInfo
 from fanin.graph.identity import Geometry
 
@@ -45,7 +46,7 @@ def _infos(tensors: Mapping[str, torch.Tensor], persistent: set[str]) -> dict[st
         first = first_names.setdefault(_memory_key(tensor), name)
         infos[name] = ParameterInfo(
             name=name,
-            shape=tuple(int(n) for n in tensor.shape),
+            shape=shape_of(tensor),
             dtype=str(tensor.dtype).removeprefix("torch."),
             device=str(tensor.device),
             requires_grad=tensor.requires_grad,

@@ -49,13 +49,11 @@ class Labels:
         return cls(dims, (0,) * len(shape))
 
     @classmethod
-    def along(cls, shape: Sequence[int], dimension: int) -> "Labels":
-        """Follow one dimension only, as axis 0; the others are anonymous."""
-        dims = tuple(
-            (Atom(0 if d == dimension % len(shape) else ANONYMOUS, size),)
-            for d, size in enumerate(shape)
-        )
-        return cls(dims, (0,))
+    def along(cls, shape: Sequence[int], *dimensions: int) -> "Labels":
+        """Follow some dimensions only, as axes 0, 1, …; the others are anonymous."""
+        axes = {d % len(shape): axis for axis, d in enumerate(dimensions)}
+        dims = tuple((Atom(axes.get(d, ANONYMOUS), size),) for d, size in enumerate(shape))
+        return cls(dims, (0,) * len(dimensions))
 
     def after(self, name: str) -> "Labels":
         """The same labels behind one more piece of arithmetic."""
@@ -132,6 +130,26 @@ class Labels:
                 starts[axis] += distance
         dims = (*self.dims[:dimension], atoms, *self.dims[dimension + 1 :])
         return replace(self, dims=dims, starts=tuple(starts))
+
+    def resampled(self, shape: Sequence[int]) -> "Labels":
+        """Interpolated to another number of steps along some dimensions."""
+        if self.dims is None:
+            return self
+        dims: list[tuple[Atom, ...]] = []
+        for atoms, size in zip(self.dims, shape, strict=True):
+            if size == prod(atom.size for atom in atoms):
+                dims.append(atoms)
+            elif len(atoms) == 1:
+                dims.append((Atom(atoms[0].axis, size),))
+            else:
+                return self.opaque()
+        return replace(self, dims=tuple(dims))
+
+    def widened(self, size: int) -> "Labels":
+        """One more dimension at the end that belongs to nothing."""
+        if self.dims is None:
+            return self
+        return replace(self, dims=(*self.dims, (Atom(ANONYMOUS, size),)))
 
     def without(self, dimensions: Sequence[int]) -> "Labels":
         """Dimensions removed: selected at one index, or reduced."""

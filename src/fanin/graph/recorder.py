@@ -7,9 +7,17 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper_subclass
 
-from fanin.graph.arguments import contains, is_composite, plain, tensors_in, written_arguments
+from fanin.graph.arguments import (
+    contains,
+    is_composite,
+    parts_of,
+    plain,
+    shape_of,
+    tensors_in,
+    written_arguments,
+)
 from fanin.graph.calling import call, leaves
 from fanin.graph.graph import (
     Graph,
@@ -20,7 +28,9 @@ from fanin.graph.graph import (
     TensorKind,
 )
 from fanin.graph.identity import Geometry, Identity
+from fanin.graph.input_moments import InputMoments, moments_of_input
 from fanin.graph.inventory import named_tensors, read_modules
+from fanin.graph.meta_gaps import run
 from fanin.graph.module_paths import ModulePaths
 
 Observer = Callable[[Operation, tuple[torch.Tensor, ...]], None]
@@ -62,6 +72,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._depends_on_data: set[int] = set()
         self._operations: list[Operation] = []
         self._inputs: tuple[int, ...] = ()
+        self._input_moments: dict[int, InputMoments] = {}
         self._outputs: tuple[int, ...] = ()
         # Alive until the end: a freed constant's memory could otherwise pass for another value.
         self._kept_alive: list[Any] = []
@@ -83,6 +94,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     continue
                 owners = (name,) if kind is TensorKind.PARAMETER else ()
                 self.ids[name] = self._new_value(tensor, kind, name, owners)
+                self._open(tensor, self.ids[name])
 
     def run(self, inputs: Any) -> Any:
         """Call the model once under this recorder and return what it returned.
@@ -93,17 +105,30 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             DataError: the inputs do not fit the signature of forward.
             RecordError: the model raised.
         """
-        for tensor in leaves(inputs):
+        for tensor in self._parts(inputs):
             found = self._identity.find(tensor)
             value = found.value if found else self._new_value(tensor, TensorKind.INPUT)
             self.input_tensors.append((value, tensor))
             self._depends_on_data.add(value)
+            moments = moments_of_input(tensor)  # now: the model may write into its inputs
+            if moments is not None:
+                self._input_moments[value] = moments
         self._inputs = tuple(value for value, _ in self.input_tensors)
         self._kept_alive.append(inputs)
         with self:
             outputs = call(self._model, inputs)
-        self._outputs = tuple(self._read(tensor) for tensor in leaves(outputs))
+        self._outputs = tuple(self._read(tensor) for tensor in self._parts(outputs))
         return outputs
+
+    @staticmethod
+    def _parts(value: Any) -> list[torch.Tensor]:
+        return [part for tensor in leaves(value) for part in parts_of(tensor)]
+
+    def _open(self, wrapper: torch.Tensor, value: int) -> None:
+        """What a wrapper of a parameter holds is that parameter, for operations see it alone."""
+        for part in parts_of(wrapper):
+            if part is not wrapper:
+                self._derive("unwrapped", part, (Ref(value),))
 
     @property
     def graph(self) -> Graph:
@@ -117,6 +142,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             modules=read_modules(self._model),
             inputs=self._inputs,
             outputs=self._outputs,
+            input_moments=dict(self._input_moments),
         )
 
     def __enter__(self) -> "Recorder":
@@ -150,19 +176,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = dict(kwargs or {})
+        read = tensors_in((args, kwargs))
+        if any(is_traceable_wrapper_subclass(tensor) for tensor in read):
+            return NotImplemented  # the wrapper computes with its parts, which come back here
         if func.namespace == "prim":
             return func(*args, **kwargs)  # a question about a tensor, such as its device
-        if torch.is_inference_mode_enabled() or is_composite(func):
+        ragged = any(tensor.is_nested for tensor in read)  # these have kernels of their own
+        if not ragged and (torch.is_inference_mode_enabled() or is_composite(func)):
             # Without autograd above, composite operations such as ``linear`` arrive whole.
             with _Reentered(self):
                 parts = func.decompose(*args, **kwargs)
             if parts is not NotImplemented:
                 return parts
         name = func._schema.name.split("::")[-1]
-        read = tensors_in((args, kwargs))
         refs = {id(tensor): self._read(tensor) for tensor in read}
         written = written_arguments(func, args, kwargs)
-        result = func(*args, **kwargs)
+        result = run(func, args, kwargs)
         made = tensors_in(result)
         if name in _DETACH and len(made) == 1 and made[0] is not read[0]:
             # Autograd itself detaches what it saves for backward; only a detached tensor that is
@@ -233,7 +262,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         value = len(self._tensors)
         self._tensors[value] = TensorInfo(
             id=value,
-            shape=tuple(int(n) for n in tensor.shape),
+            shape=shape_of(tensor),
             dtype=str(tensor.dtype).removeprefix("torch."),
             kind=kind,
             name=name,
@@ -247,6 +276,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _read(self, tensor: torch.Tensor) -> int:
         """Id of the value that ``tensor`` holds, made now where it has none."""
+        if isinstance(tensor, nn.Parameter) and not self._identity.knows(tensor):
+            self._adopt(tensor)
         found = self._identity.find(tensor)
         if found is None:
             value = self._new_value(tensor, TensorKind.CONSTANT)
@@ -265,6 +296,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if not found.exact:
             return self._derive("alias", tensor, (Ref(found.value),))
         return found.value
+
+    def _adopt(self, parameter: nn.Parameter) -> None:
+        """A parameter that took another's place for the call, as FSDP's gathered ones do."""
+        for name, current in self._model.named_parameters(remove_duplicate=False):
+            if current is parameter and name in self.ids:
+                self._identity.hold(parameter, self.ids[name])
 
     def _has_history(self, value: int) -> bool:
         """Whether a gradient could flow back from the value: a constant detached is the same."""

@@ -1,6 +1,7 @@
 """Hand a model back as it was found: the context in which everything that runs a model runs it."""
 
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,7 +34,10 @@ class _Content:
             return
         if self.tensor._version != self.version or not torch.equal(self.tensor, self.copy):
             with torch.no_grad():
-                self.tensor.detach().copy_(self.copy)
+                bare = self.tensor.detach()
+                if bare.shape != self.copy.shape:  # an observer that grew with what it saw
+                    bare.resize_(self.copy.shape)
+                bare.copy_(self.copy)
 
 
 class _Snapshot:
@@ -76,6 +80,7 @@ class _Snapshot:
         return list(found.values())
 
     def restore(self) -> None:
+        self._reshard()
         for module, namespace in zip(self.modules, self.namespaces, strict=True):
             vars(module).clear()
             vars(module).update(namespace)
@@ -89,6 +94,20 @@ class _Snapshot:
                 parameter._backward_hooks = hooks
         for content in self.contents:
             content.restore()
+
+    def _reshard(self) -> None:
+        """Have FSDP put back the shards that a forward pass alone leaves gathered."""
+        # Put back behind its back, they would not be gathered for the next call.
+        fsdp = sys.modules.get("torch.distributed.fsdp")
+        if fsdp is None:
+            return
+        now = [p for module in self.modules for p in module.parameters(recurse=False)]
+        known = {id(p) for p, *_ in self.parameters}
+        if all(id(p) in known for p in now):
+            return
+        for module in self.modules:
+            if isinstance(module, fsdp.FSDPModule):
+                module.reshard()
 
 
 def _refill(container: Any, contents: Any) -> None:

@@ -7,6 +7,9 @@ from fanin.graph.graph import Graph, Operation, Ref
 from fanin.graph.labels import Labels
 from fanin.graph.vocabulary import COPIES, PERMUTATIONS, RESHAPES, SLICES, word
 
+_SAME_AXES = frozenset(("copy_", "tril", "triu"))
+"""Each element stays at its place, if only some of them do."""
+
 
 def argument(operation: Operation, position: int, name: str, default: Any = None) -> Any:
     """An argument that may be given by position or by name."""
@@ -28,10 +31,17 @@ def moved_labels(graph: Graph, operation: Operation, labels: Labels, source: int
     name = word(operation)
     if name in RESHAPES:
         return [labels.reshaped(out) for out in shapes]
-    if name in COPIES or name == "copy_":
+    if name in COPIES or name in _SAME_AXES:
         return [labels if out == shape else labels.expanded(out) for out in shapes]
     if name in PERMUTATIONS:
         return [labels.permuted(_order(operation, name, len(shape)))]
+    if name == "view_as_complex":
+        # The last axis holds the real and the imaginary part: two independent numbers.
+        return [labels.without([len(shape) - 1])]
+    if "upsample" in name and len(shapes[0]) == len(shape):
+        return [labels.resampled(shapes[0])]
+    if name == "view_as_real":
+        return [labels.widened(2)]
     if name in ("expand", "expand_copy"):
         return [labels.expanded(shapes[0])]
     if name in SLICES:

@@ -20,7 +20,8 @@ COPIES = _words(
     clone _to_copy alias detach contiguous lift_fresh lift_fresh_copy to positive conj _conj
     resolve_conj resolve_neg _to_dense to_mkldnn flip roll view_as_real_copy
     fake_quantize_per_tensor_affine _neg_view alias_copy detach_copy _efficientzerotensor
-    fused_moving_avg_obs_fake_quant
+    fused_moving_avg_obs_fake_quant unwrapped all_reduce wait_tensor _wrap_tensor_autograd
+    broadcast
     """
 )
 """The same elements on the same axes."""
@@ -57,6 +58,8 @@ MOVES = (
     upsample_bicubic2d upsample_trilinear3d _upsample_nearest_exact1d
     _upsample_nearest_exact2d _upsample_bilinear2d_aa _upsample_bicubic2d_aa grid_sampler_2d
     grid_sampler_3d _fft_r2c _fft_c2r _fft_c2c _nested_view_from_buffer values block_diag
+    all_gather_into_tensor reduce_scatter_tensor _nested_tensor_from_tensor_list to_padded_tensor
+    _nested_from_padded
     """
     )
 )

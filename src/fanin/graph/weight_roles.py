@@ -167,7 +167,7 @@ def _of_the_rest(
         if packed and axes is not None and axes.outputs:
             sizes, names = partition(packed, shape[axes.outputs[0]])
             if max(sizes, default=1) == 1:  # rows that alternate are no matrices of their own
-                return Role.GATE_PROJECTION, axes, (), f"{where} multiplies its rows by turns"
+                return Role.GATE_PROJECTION, axes, (), f"{where} multiplies parts of its result"
             axes = replace_axes(axes, sizes)
             return Role.GATE_PROJECTION, axes, names, f"{where} multiplies its parts"
         return Role.GATE_PROJECTION, axes, (), f"its activated result gates {where}"

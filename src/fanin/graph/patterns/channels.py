@@ -33,7 +33,11 @@ def channels_at(flow: Flow, use: Use, target: int) -> Runs:
 
 
 def labels_at(flow: Flow, use: Use, target: int) -> tuple[Labels, Runs] | None:
-    """Labels of ``target`` by the output channels of ``use`` (axis 0), and which ones it holds."""
+    """Labels of ``target`` by the output channels of ``use``, and which ones it holds.
+
+    Axis 0 of the labels is that of the channels; axis 1, where the weight is a stack of
+    independent ones, tells these apart.
+    """
     shape = flow.reading.shape(use.result)
     if not shape:
         return None
@@ -42,7 +46,8 @@ def labels_at(flow: Flow, use: Use, target: int) -> tuple[Labels, Runs] | None:
         target,
         lambda op, step: op.index > start and step not in (Step.WEIGHT, Step.NONE, Step.ATTENTION),
     )
-    first = Labels.along(shape, channel_dimension(flow, use))
+    stacked = len(shape) == 3 and use.family == "einsum" and use.axes and use.axes.batch
+    first = Labels.along(shape, channel_dimension(flow, use), *((0,) if stacked else ()))
     known: dict[int, tuple[Labels, Runs]] = {use.result: (first, first.indices(0))}
     makers = {m.index: m for _, m in met if m is not None and m.index > start}
     for index in sorted(makers):

@@ -6,6 +6,7 @@ from fanin.graph.activations import named
 from fanin.graph.flow import Flow, Step
 from fanin.graph.graph import Operation
 from fanin.graph.patterns.channels import Runs, channels_at, count, rows
+from fanin.graph.structure import argument
 from fanin.graph.use import Use
 from fanin.graph.vocabulary import word
 
@@ -52,8 +53,31 @@ def _side(flow: Flow, tensor: int) -> _Side:
     uses, complete = flow.weights_behind(tensor, _SIDE)
     met = flow.back(tensor, lambda _, step: step in _STRAIGHT)
     normed = any(m is not None and flow.step(m) is Step.NORM for _, m in met)
-    straight, _ = flow.weights_behind(tensor, _STRAIGHT)
-    return _Side([u for u in uses if u.source is not None], complete, not straight, normed)
+    return _Side([u for u in uses if u.source is not None], complete, _bent(flow, tensor), normed)
+
+
+def _bent(flow: Flow, tensor: int) -> bool:
+    """Whether every way back to a weight leads through a nonlinearity."""
+    met = flow.back(
+        tensor, lambda op, step: step in _STRAIGHT or (step is Step.BEND and _wide_clamp(op))
+    )
+    return not any(maker is not None and flow.step(maker) is Step.WEIGHT for _, maker in met)
+
+
+_HARDLY_MET = 4.0
+"""Bounds beyond four standard deviations of a unit normal: 6 values of 100 000 meet them."""
+
+
+def _wide_clamp(operation: Operation) -> bool:
+    """A guard against outliers on both sides, linear for whatever a good start gives."""
+    low, high = argument(operation, 1, "min"), argument(operation, 2, "max")
+    return (
+        word(operation) in ("clamp", "hardtanh", "clip")
+        and isinstance(low, int | float)
+        and isinstance(high, int | float)
+        and low <= -_HARDLY_MET
+        and high >= _HARDLY_MET
+    )
 
 
 def _product(flow: Flow, operation: Operation, left: int, right: int, found: Gating) -> None:

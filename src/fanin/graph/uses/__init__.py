@@ -9,6 +9,7 @@ from fanin.graph.uses import (
     bilinear,
     contraction,
     convolution,
+    distance,
     elementwise,
     lookup,
     normalisation,
@@ -18,7 +19,15 @@ from fanin.graph.vocabulary import MAKERS, word
 
 _BY_NAME = {
     name: family.read
-    for family in (bilinear, contraction, convolution, lookup, normalisation, recurrent)
+    for family in (
+        bilinear,
+        contraction,
+        convolution,
+        distance,
+        lookup,
+        normalisation,
+        recurrent,
+    )
     for name in family.NAMES
 }
 

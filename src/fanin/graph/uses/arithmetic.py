@@ -1,6 +1,7 @@
 """Computing with parameters alone: casts, splits, standardisation, parametrisations."""
 
 from dataclasses import replace
+from typing import Any
 
 from fanin.graph.graph import Operation
 from fanin.graph.labels import ANONYMOUS, Atom, Labels
@@ -63,7 +64,9 @@ def read(operation: Operation, reading: Reading) -> bool:
         if isinstance(number, int | float):
             offset += float(number) if name != "sub" else -float(number)
     for out, made in zip(operation.outputs, labels, strict=True):
-        if reading.graph.tensors[out].dtype.startswith(("float", "bfloat", "complex", "int8")):
+        if reading.graph.tensors[out].dtype.startswith(
+            ("float", "bfloat", "complex", "int8", "bool")
+        ):
             reading.weights[out] = WeightValue(made, offset)
     return True
 
@@ -93,7 +96,8 @@ def _after(
     if name in ELEMENTWISE or name in SOFTMAXES or name in NORMS or name in MERGES:
         return [labels.expanded(out) if _fits(shape, out) else labels.opaque() for out in shapes]
     if name in REDUCTIONS:
-        return [_reduced(labels, shape, out) for out in shapes]
+        gone = argument(operation, 1, "dim")
+        return [_reduced(labels, shape, out, gone) for out in shapes]
     same = [labels if out == shape else labels.opaque() for out in shapes]
     if name == "_weight_norm_interface":
         same = [labels.expanded(shapes[0]), labels.opaque()]
@@ -107,7 +111,7 @@ def _fits(shape: tuple[int, ...], out: tuple[int, ...]) -> bool:
     return all(n in (1, size) for n, size in zip(shape, tail, strict=True))
 
 
-def _reduced(labels: Labels, shape: tuple[int, ...], out: tuple[int, ...]) -> Labels:
+def _reduced(labels: Labels, shape: tuple[int, ...], out: tuple[int, ...], gone: Any) -> Labels:
     if labels.dims is None:
         return labels
     if len(out) == len(shape):
@@ -116,6 +120,11 @@ def _reduced(labels: Labels, shape: tuple[int, ...], out: tuple[int, ...]) -> La
             for d, atoms in enumerate(labels.dims)
         )
         return replace(labels, dims=dims)
+    if isinstance(gone, int):
+        gone = (gone,)
+    if isinstance(gone, tuple) and len(out) == len(shape) - len(gone):
+        # What is mixed along an axis is independent along it: several kernels in one mixture.
+        return labels.without([dim % len(shape) for dim in gone])
     return labels.opaque()
 
 

@@ -65,8 +65,10 @@ def read(operation: Operation, reading: Reading) -> bool:
         reading.as_token(operation, signal, "linear")
         weight = right if signal == left else left
     elif reading.is_weight(right) or reading.is_weight(left):
-        if not reading.signals_of(operation) and _returns_to_weight(operation, reading):
-            return False  # a power iteration of spectral norm: arithmetic on the weight
+        if not reading.signals_of(operation) and (
+            ".parametrizations." in f".{operation.module}" or _returns_to_weight(operation, reading)
+        ):
+            return False  # an orthogonal map, spectral norm's power iteration: arithmetic on it
         weight = right if reading.is_weight(right) else left
     else:
         weight = None
