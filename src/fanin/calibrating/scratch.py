@@ -53,8 +53,8 @@ class Scratch:
         validate_inputs(inputs)
         self.plan, self.model, self.seed = plan, model, seed
         self._weights = parametrised_weights(model)
-        with torch.inference_mode(mode=False), torch.no_grad():
-            self.inputs = in_float32(inputs)
+        self.inputs = in_float32(inputs)
+        with torch.no_grad():
             self._tables = _tables_of_copies(model)
             with self._in_place(), Transaction(model) as transaction:
                 fill_model(plan, model, transaction, seed)
@@ -119,7 +119,6 @@ class Scratch:
         So every product is seen, and can be differentiated twice.
         """
         with ExitStack() as stack:
-            stack.enter_context(torch.inference_mode(mode=False))
             stack.enter_context(self._in_place())
             stack.enter_context(untouched(self.model))  # what this run writes into buffers
             stack.enter_context(uncompiled())
@@ -181,9 +180,13 @@ def _unfused_recurrence() -> Iterator[None]:
 
 
 def in_float32(value: Any) -> Any:
-    """The same value with every half-precision tensor in its containers in float32."""
+    """The same value with every half-precision tensor in its containers in float32.
+
+    Tensors made in inference mode are copied, so that gradients may pass.
+    """
     if isinstance(value, torch.Tensor):
-        return value.float() if value.dtype in _HALF else value
+        ordinary = value.clone() if value.is_inference() else value
+        return ordinary.float() if value.dtype in _HALF else ordinary
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(in_float32(v) for v in value))
     if isinstance(value, tuple | list):

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from fanin.errors import PlanError, UnknownNameError, unknown_name
@@ -130,7 +131,9 @@ def plan(
     if measuring is None:
         return whole
     free = [n for n, a in decided.items() if a is made[n] and a.action is Action.INITIALISE]
-    return measuring.calibrate(replace(whole, recipe=measuring.label), model, inputs, free, seed)
+    whole = replace(whole, recipe=measuring.label)
+    with torch.inference_mode(mode=False):
+        return measuring.calibrate(whole, model, inputs, free, seed)
 
 
 def find_recipe(recipe: AnyRecipe) -> Recipe | DataRecipe | Plan | Callable[..., Any]:
