@@ -10,6 +10,7 @@ from fanin.propagation.call import Call
 from fanin.propagation.families.linear import contract, contracted_pairs
 from fanin.propagation.families.softmax import Shares, softmax_gradient, softmax_shares
 from fanin.propagation.layout import Axes, atom_range, fit, shape_of
+from fanin.propagation.profile import Profile
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, independent
@@ -60,12 +61,13 @@ def fused_attention(call: Call) -> list[State | None]:
     if p > 0:
         pairs = used.pairs.copy()
         pairs.flat[0] /= 1 - p
-        used = gaussian(used.axes, used.mean, pairs)
+        used = gaussian(used.axes, used.mean, pairs, profile=used.profile)
     parts = (query, key, value, factor, shares, used)
     call.parts.keep(call.operation, "attention", parts)
     out = contract(used, value, of_logits, lead + "jd", lead + "id")
     # The output averages v: its mean is that of v, whatever the shares.
-    out = gaussian(out.axes, value.mean, out.pairs).with_flags(query, key, value)
+    out = gaussian(out.axes, value.mean, out.pairs, profile=out.profile)
+    out = out.with_flags(query, key, value)
     rest: list[State | None] = [None] * (len(call.operation.outputs) - 1)
     if rest:
         rest[0] = _log_sum(call, logits, shares)
@@ -91,7 +93,14 @@ def _repeated(state: State, like: State) -> State:
     at = atom_range(state.axes, len(state.axes) - 3).stop
     pairs, base = (np.stack([a, a], axis=at) for a in (pairs, base))
     axes = (*state.axes[:-3], (*state.axes[-3], times), *state.axes[-2:])
-    return reshaped(moved_state(state, axes, pairs, base, "repeat"), shape_of(axes))
+    heads = len(axes) - 3
+
+    def again(profile: Profile) -> Profile:
+        several = profile is not None and profile.shape[heads] != 1
+        return np.repeat(profile, times, axis=heads) if several else profile
+
+    moved = moved_state(state, axes, pairs, base, "repeat", None, again)
+    return reshaped(moved, shape_of(axes))
 
 
 @backward(*_FUSED)

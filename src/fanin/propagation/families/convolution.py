@@ -11,6 +11,7 @@ from functools import lru_cache
 from math import prod
 
 import numpy as np
+import torch
 
 from fanin.propagation.algebra import added
 from fanin.propagation.call import Call
@@ -24,9 +25,10 @@ from fanin.propagation.layout import (
     fit_flat,
     plain_axes,
 )
+from fanin.propagation.profile import MOST_PLACES, even
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import State, gaussian
+from fanin.propagation.state import State, gaussian, with_powers
 
 
 @dataclass(frozen=True)
@@ -186,11 +188,46 @@ def convolution(call: Call) -> State:
     full_shape = shape if plan.batched else (1, *shape)
     mean = x.mean * weight.mean * plan.per_group_in * prod(c[0][0] for c in counts)
     made = gaussian(plain_axes(shape), mean, _unsingle(found, full_shape))
+    made = with_powers(made, _powers(call, plan, x, weight, prod(c[0][0] for c in counts)))
     bias = call.optional(2)
     if bias is not None:
         made = added(made, reshaped(bias, (*bias.shape, *(1,) * (rank - 2))))
     mirrored = weight.mirrored and (bias is None or bias.second_moment == 0.0)
     return replace(made.with_flags(x, weight), mirrored=mirrored)
+
+
+def _powers(call: Call, plan: _Plan, x: State, weight: State, taps: float) -> Array | None:
+    """Powers of the output place by place: what the valid taps read, over ``taps`` even ones.
+
+    Borders read padding; corners more of it.
+    """
+    space = len(plan.lines)
+    sizes = x.shape[len(x.shape) - space :]
+    padded = any(line.forward[0][0] != weight.shape[2 + k] for k, line in enumerate(plan.lines))
+    if (x.profile is None and not padded and not plan.transposed) or taps <= 0:
+        return None
+    if prod(sizes) > MOST_PLACES or weight.mean**2 > 0.01 * weight.second_moment:
+        return None
+    given = even(x.profile, len(x.shape))
+    if not plan.batched:
+        given = given[None]
+    channelwise = plan.groups == x.shape[-space - 1] and plan.per_group_out == 1
+    if not channelwise:
+        given = given.mean(axis=1, keepdims=True)
+    lead = given.shape[:2]
+    if prod(lead) * prod(sizes) > MOST_PLACES:
+        given, lead = given.mean(axis=(0, 1), keepdims=True), (1, 1)
+    full = torch.from_numpy(np.broadcast_to(given, (*lead, *sizes)).copy())
+    full = full.reshape(prod(lead), 1, *sizes)
+    ones = torch.ones(1, 1, *weight.shape[2:], dtype=full.dtype)
+    stride, padding, dilation, extra = (
+        list(v) * space if len(v) == 1 else list(v) for v in (call.raw(k) for k in (3, 4, 5, 7))
+    )
+    sums = torch.ops.aten.convolution(
+        full, ones, None, stride, padding, dilation, plan.transposed, extra, 1
+    )
+    found = np.asarray(sums.numpy()).reshape(*lead, *sums.shape[2:]) / taps
+    return found if plan.batched else found[0]
 
 
 @backward("convolution", "convolution_overrideable", "mkldnn_convolution", "cudnn_convolution",

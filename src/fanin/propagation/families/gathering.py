@@ -13,6 +13,7 @@ from fanin.graph.graph import Ref
 from fanin.propagation.call import Call
 from fanin.propagation.families.slices import sliced
 from fanin.propagation.layout import Axes, atom_range, atoms_of, fit, plain_axes
+from fanin.propagation.profile import MOST_PLACES, Profile, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, pair_moments_of
@@ -77,7 +78,30 @@ def gathered(table: State, dim: int, index: State | None, shape: Sequence[int]) 
     view[at : at + inner] = [2] * inner
     chance = same.reshape(view)
     pairs = chance * grown[0] + (1 - chance) * grown[1]
-    return gaussian((*axes[:dim], *places, *axes[dim + 1 :]), table.mean, pairs).with_flags(table)
+    profile, power = _places_read(table, dim, known, shape)
+    made = (*axes[:dim], *places, *axes[dim + 1 :])
+    mean = table.mean * power**0.5
+    return gaussian(made, mean, pairs * power, profile=profile).with_flags(table)
+
+
+def _places_read(
+    table: State, dim: int, known: torch.Tensor | None, shape: Sequence[int]
+) -> tuple[Profile, float]:
+    """Powers of the rows that are read: a padding row of zeros counts as often as it is."""
+    if table.profile is None:
+        return None, 1.0
+    profile = table.profile
+    if known is None or profile.shape[dim] == 1:
+        mean = profile.mean(axis=dim, keepdims=True)
+        mean = mean.reshape(*mean.shape[:dim], *(1,) * len(shape), *mean.shape[dim + 1 :])
+        return settled(mean)
+    rows = known.long().numpy() % profile.shape[dim]
+    if rows.size * profile.size // profile.shape[dim] > MOST_PLACES:
+        profile = profile.mean(axis=tuple(i for i in range(profile.ndim) if i != dim),
+                               keepdims=True)  # fmt: skip
+    if rows.size > MOST_PLACES:
+        return None, float(np.take(profile, rows.ravel(), axis=dim).mean())
+    return settled(np.take(profile, rows.reshape(tuple(shape)), axis=dim))
 
 
 def _one(axes: Axes, dim: int) -> Axes:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fanin.propagation import profile as profiles
 from fanin.propagation.algebra import (
     added,
     aligned,
@@ -21,9 +22,10 @@ from fanin.propagation.call import Call
 from fanin.propagation.families.pointwise import mover, times
 from fanin.propagation.families.views import reshaped
 from fanin.propagation.layout import Axes, fit, fit_flat
+from fanin.propagation.profile import Profile, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import State, constant, gaussian
+from fanin.propagation.state import State, constant, gaussian, with_powers
 
 _LAYER = ("native_layer_norm", "_fused_rms_norm", "rms_norm")
 _BATCH = (
@@ -118,7 +120,9 @@ def norm(call: Call) -> list[State | None]:
     power = float((centred_pairs(view.pairs, view.axes, plan.dims) if plan.centre
                    else view.pairs).flat[0]) + plan.eps  # fmt: skip
     mean = 0.0 if plan.centre else state.mean / power**0.5 if power > 0 else 0.0
-    unit = gaussian(state.axes, mean, unit_pairs)
+    unit = with_powers(
+        gaussian(state.axes, mean, unit_pairs), _levelled(view, plan, power, state.shape)
+    )
     call.parts.keep(call.operation, "unit", unit)
     call.parts.keep(call.operation, "power", power)
     spread = inverse_spread(view.pairs, view.axes, plan.dims, plan.centre)
@@ -129,6 +133,25 @@ def norm(call: Call) -> list[State | None]:
         out = added(out, plan.parameter(call, plan.bias_position, 0.0))
     mean_state = averaged(view, plan.dims, keep=False) if plan.centre else None
     return [out.with_flags(state), *_statistics(call, power, mean_state)]
+
+
+def _levelled(
+    view: State, plan: _Plan, power: float, shape: Sequence[int]
+) -> Profile:
+    """Powers behind a norm: what each place had over what is averaged with it.
+
+    A token of zeros stays one, and what is weaker than √eps stays weak.
+    """
+    if view.profile is None or power <= plan.eps:
+        return None
+    together = view.profile.mean(axis=tuple(plan.dims), keepdims=True)
+    own = power - plan.eps
+    found = view.profile * power / (own * together + plan.eps)
+    if shape == view.shape:
+        return found
+    profile, mean = settled(found)
+    back = profiles.reshaped(profile, view.shape, shape)
+    return np.full((1,) * len(shape), mean) if back is None else back * mean
 
 
 def _statistics(call: Call, power: float, mean: State | None) -> list[State | None]:

@@ -15,6 +15,7 @@ import torch
 from fanin.propagation.algebra import shifted
 from fanin.propagation.call import Call
 from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, shape_of
+from fanin.propagation.profile import MOST_PLACES, Profile, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian
@@ -111,7 +112,9 @@ def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Sha
     if flat_shares is None:
         other_key = np.broadcast_to(other_key, same_key.shape)
     made = np.stack([same_key, other_key], axis=position)
-    state = gaussian(logits.axes, 1 / total, fit(made, axes, logits.axes)).with_flags(logits)
+    profile = None if blocked is None else _row_powers(blocked, counts * squares, dim, rank)
+    state = gaussian(logits.axes, 1 / total, fit(made, axes, logits.axes), profile=profile)
+    state = state.with_flags(logits)
     return Shares(state, dim, float(seen.mean()), slope)
 
 
@@ -144,6 +147,19 @@ def _valid(
         agree = shares.square().mean(-2)
         overlap = float(((mean.square() - agree / n) / (1 - 1 / n)).mean())
     return counts.flatten().numpy(), overlap
+
+
+def _row_powers(blocked: torch.Tensor, sums: Array, dim: int, rank: int) -> Profile:
+    """Powers of the shares: Σ a² of each row, on the keys that it sees."""
+    mask = blocked.bool()
+    while mask.dim() < rank:
+        mask = mask.unsqueeze(0)
+    seen = (~mask).movedim(dim, -1).double().numpy()
+    rows = sums.reshape(seen.shape[:-1])[..., None]
+    counts = np.maximum(seen.sum(-1, keepdims=True), 1)
+    keys = seen.shape[-1]
+    powers = rows * seen / counts if seen.size <= MOST_PLACES else rows / keys
+    return settled(np.moveaxis(powers, -1, dim))[0]
 
 
 def softmax_gradient(pairs: Array, shares: Shares) -> Array:
