@@ -67,9 +67,8 @@ def plan(
             bias, or, for None, everything.  The value None keeps the tensors.  Later keys win.
         keep: names or patterns of parameters, buffers or modules, or a state dict (or its keys):
             those tensors stay byte for byte, whatever ``overrides`` say.
-        seed: of the numbers that a data-driven recipe (``"lsuv"``, ``"gradinit"``, …) draws into
-            a copy of the model and measures with; apply its plan with the same one.  Other
-            recipes draw nothing.
+        seed: of the numbers with which a data-driven recipe (``"lsuv"``, ``"gradinit"``, …)
+            measures; apply its plan with the same one.  Other recipes draw nothing.
 
     Raises:
         PlanError: the model, recipe and arguments do not fit together.

@@ -80,9 +80,10 @@ Base = str | Scheme | Recipe | Plan
 class DataRecipe(ABC):
     """A recipe that measures: it starts from the plan of another one and corrects its scales.
 
-    The base recipe decides; its numbers are drawn into a copy of the model, which is run on the
-    batch; what is measured becomes factors in a new plan (``fanin.schemes.Scaled``).  That plan
-    is a plan like any other: it is applied, saved and loaded without data.
+    The base recipe decides; its numbers are drawn into tensors that stand in the model's place
+    while it runs on the batch; what is measured becomes factors in a new plan
+    (``fanin.schemes.Scaled``).  That plan is like any other: it is applied, saved and loaded
+    without data.
 
     Subclasses are frozen dataclasses whose fields are the method's settings, one file each in
     ``fanin.calibrating``; ``base`` is the recipe that they start from.

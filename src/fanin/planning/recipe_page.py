@@ -11,10 +11,11 @@ would do, `fanin.initialize(model, inputs, "gpt2")` does it. Every scheme is a r
 `"kaiming_normal"` or `"normal_0.02"` puts that scheme on every layer weight; norm scales 1, biases
 0.
 
-Recipes that take a batch measure on it: the numbers of a base recipe are drawn into a copy of the
-model, and what is measured there becomes factors in the plan, which is applied again without data
-(with the seed that it was measured with). Frozen and kept tensors, and those that an override
-names, are never scaled. The values `fanin.recipes.LSUV(…)` and so on carry settings and targets.
+Recipes that take a batch measure on it: the numbers of a base recipe are drawn into tensors that
+stand in the model's place while it runs, and what is measured becomes factors in the plan, which is
+applied again without data (with the seed that it was measured with). Frozen and kept tensors, and
+those that an override names, are never scaled. The values `fanin.recipes.LSUV(…)` and so on carry
+settings and targets.
 
 This page is written by `fanin.planning.recipe_page.recipes_markdown()`; a test compares the two.
 
