@@ -98,7 +98,79 @@ def test_norms_and_skips_are_no_plain_stacks():
     assert not isinstance(plan["3.weight"].scheme, Mirrored)
 
 
+class SquaredReLU(nn.Module):
+    def forward(self, x):
+        return torch.relu(x).square()
+
+
 def test_where_no_weights_help_the_plan_says_so():
-    x, model = inputs(), stack(nn.Sigmoid, 50)
+    x, model = inputs(), stack(SquaredReLU, 50)
     plan = fanin.plan(model, x)
     assert "norm or a skip" in " ".join(plan.advice)
+
+
+@pytest.mark.parametrize("activation", [nn.Sigmoid, nn.ELU, nn.SELU, nn.Mish, nn.Tanh, nn.Softsign])
+def test_any_activation_with_its_greatest_slope_at_0_becomes_an_isometry(activation):
+    x, model = inputs(), stack(activation, 60)
+    plan = fanin.plan(model, x)
+    fanin.apply(plan, model)
+    odd = activation in (nn.Tanh, nn.Softsign)
+    assert isinstance(plan["2.weight"].scheme, Orthogonal if odd else Mirrored)
+    # Cosines of the inputs come out of the last hidden layer, as of a linear orthogonal map.
+    hidden = model[:-1](x).detach()
+    carried_on = hidden if odd else hidden[:, :64] - hidden[:, 64:]
+    gap = nn.functional.normalize(carried_on) @ nn.functional.normalize(carried_on).T
+    gap -= nn.functional.normalize(x) @ nn.functional.normalize(x).T
+    assert gap.abs().max() < 0.2
+    # The head takes the smallness back: logits of std 0.25, over 10 random directions (± 20 %).
+    assert model(x).std().item() == pytest.approx(0.25, rel=0.2)
+
+
+def test_the_gradient_of_a_deep_tanh_stack_is_as_large_as_that_of_relu():
+    norms = {}
+    for activation in (nn.ReLU, nn.Tanh):
+        x, model = inputs(), stack(activation, 100)
+        fanin.initialize(model, x)
+        target = torch.arange(len(x)) % 10
+        loss = nn.functional.cross_entropy(model(x), target)
+        (gradient,) = torch.autograd.grad(loss, model[100].weight)
+        norms[activation] = gradient.norm().item()
+    assert 0.3 < norms[nn.Tanh] / norms[nn.ReLU] < 3
+
+
+def test_a_norm_behind_the_activation_ends_a_stack():
+    layers = []
+    for _ in range(30):
+        layers += [nn.Linear(64, 64), nn.ReLU(), nn.LayerNorm(64)]
+    plan = fanin.plan(nn.Sequential(*layers, nn.Linear(64, 10)), inputs())
+    assert plan["3.weight"].reason == "meets relu: He"
+    assert plan["90.weight"].reason.startswith("head: 0.25")
+
+
+def test_first_and_strided_convolutions_use_all_taps():
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 16, 3, 2, 1), nn.ReLU(),
+        *[m for _ in range(30) for m in (nn.Conv2d(16, 16, 3, padding=1), nn.ReLU())],
+        nn.Flatten(), nn.Linear(16 * 16, 5),
+    )  # fmt: skip
+    plan = fanin.plan(model, torch.randn(8, 1, 16, 16))
+    assert [plan[f"{k}.weight"].scheme.taps for k in (0, 2, 4)] == ["all", "all", "middle"]
+    fanin.apply(plan, model)
+    x = torch.randn(64, 1, 16, 16, generator=torch.Generator().manual_seed(1))
+    first, last = model[:4](x).square().mean(), model[:-2](x).square().mean()
+    # White noise passes every tap alike, borders aside: the first two layers keep its size, 1/2.
+    assert 0.3 < first.item() < 0.6
+    assert last.item() == pytest.approx(first.item(), rel=1e-4)
+
+
+def test_the_rate_that_depth_allows():
+    rates = {}
+    for depth in (30, 300):
+        (line,) = fanin.plan(stack(nn.ReLU, depth), inputs()).advice
+        assert "SGD with momentum 0.9" in line
+        rates[depth] = float(line.partition("about ")[2].split()[0])
+    assert rates == {30: 0.01, 300: 0.001}
+    (deep,) = fanin.plan(stack(nn.Tanh, 1000), inputs()).advice
+    # Smaller than ReLU's 3e-4 by the share of the biases, which falls as 1/L^2.
+    assert 3e-5 < float(deep.partition("about ")[2].split()[0]) < 2e-4
+    assert fanin.plan(stack(nn.ReLU, 4), inputs()).advice == ()

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from math import prod
 from typing import ClassVar, Literal
 
 import torch
@@ -15,7 +16,7 @@ from fanin.schemes.scheme import Moments, Names, Numbered
 
 @dataclass(frozen=True)
 class Mirrored(MatrixScheme):
-    """W = gain·[[Q, −Q], [−Q, Q]] with Q orthogonal; on a convolution's middle tap alone.
+    """W = gain·[[Q, −Q], [−Q, Q]] with Q orthogonal; a convolution's is on its middle tap.
 
     Units stand in opposite pairs.  For an activation with φ(x) − φ(−x) = c·x a pair passes c·x
     on, so a stack of such layers is exactly an orthogonal linear map at the start, however deep.
@@ -32,10 +33,14 @@ class Mirrored(MatrixScheme):
     Args:
         gain: the factor of Q.
         mirror: ``both``, ``outputs`` (first layer) or ``inputs`` (last layer).
+        taps: of a convolution: ``middle``, which any depth carries on unchanged, or ``all``, with
+            Q orthogonal over inputs × taps: for a first layer, whose few channels would give
+            copies of one pixel, and for strides, which would skip the pixels between.
     """
 
     gain: float = 1.0
     mirror: Literal["both", "outputs", "inputs"] = "both"
+    taps: Literal["middle", "all"] = "middle"
 
     names: ClassVar[Names] = {
         "mirrored": {},
@@ -47,6 +52,7 @@ class Mirrored(MatrixScheme):
     def __post_init__(self) -> None:
         require_number(self, "gain", least=0)
         require_choice(self, "mirror", ("both", "outputs", "inputs"))
+        require_choice(self, "taps", ("middle", "all"))
 
     def _half(self, form: Form) -> tuple[int, int]:
         """Rows and columns of Q."""
@@ -54,6 +60,10 @@ class Mirrored(MatrixScheme):
             form.groups == 1,
             f"{self!r}: opposite channels would fall into different groups of the convolution. "
             "Use Kaiming or Orthogonal for grouped convolutions.",
+        )
+        require(
+            self.taps == "middle" or not form.transposed,
+            f"{self!r}: the taps of a transposed convolution are outputs. Use taps='middle'.",
         )
         rows, columns = form.outputs, form.inputs
         for side, size in (("outputs", rows), ("inputs", columns)):
@@ -71,7 +81,8 @@ class Mirrored(MatrixScheme):
         """Mean 0; ‖W‖² is gain² times the lesser side of Q for each copy of Q."""
         rows, columns = self._half(form)
         copies = form.outputs * form.inputs // (rows * columns)
-        std = self.gain * math.sqrt(copies * min(rows, columns) / form.elements)
+        width = columns * (prod(form.taps) if self.taps == "all" else 1)
+        std = self.gain * math.sqrt(copies * min(rows, width) / form.elements)
         return Moments(0.0, std, -self.gain, self.gain)
 
     def build_matrices(
@@ -79,9 +90,12 @@ class Mirrored(MatrixScheme):
     ) -> torch.Tensor:
         """gain·Q and its mirror images, on the middle tap."""
         rows, columns = self._half(form)
-        w = haar(address, first, count, rows, columns, dtype).mul_(self.gain)
+        width = columns * (prod(form.taps) if self.taps == "all" else 1)
+        w = haar(address, first, count, rows, width, dtype).mul_(self.gain)
+        if self.taps == "all":
+            w = w.reshape(count, rows, columns, *form.taps)
         if self.mirror != "outputs":
             w = torch.cat([w, -w], dim=2)
         if self.mirror != "inputs":
             w = torch.cat([w, -w], dim=1)
-        return form.on_centre(w)
+        return w if self.taps == "all" else form.on_centre(w)

@@ -12,12 +12,15 @@ from fanin.planning.auto.attention import attention
 from fanin.planning.auto.bias import bias
 from fanin.planning.auto.convolution import convolution
 from fanin.planning.auto.embedding import embedding
+from fanin.planning.auto.first_layer import advice as of_inputs
+from fanin.planning.auto.first_layer import matched_to_data
 from fanin.planning.auto.gated import down_projection, inner_projection
 from fanin.planning.auto.head import head, modulation, router
 from fanin.planning.auto.learning_rate import advice as of_post_norm
 from fanin.planning.auto.linear import linear
+from fanin.planning.auto.message_passing import corrected_for_degree
 from fanin.planning.auto.norm import norm_scale
-from fanin.planning.auto.plain_stack import advice as of_plain_stack
+from fanin.planning.auto.plain_rate import advice as of_plain_stack
 from fanin.planning.auto.recurrent import recurrent_bias, recurrent_weight
 from fanin.planning.recipe import Decide, Decision
 from fanin.planning.small_parameters import small_parameter
@@ -51,13 +54,19 @@ _BY_ROLE: Mapping[Role, Decide] = {
 
 
 def decide(subject: Subject, circumstances: Circumstances) -> Decision:
-    """The decision of the context that a parameter stands in."""
+    """The decision of a parameter's context, corrected for the data's size and nodes' degrees."""
     role = subject.role.role
+    choose = _BY_ROLE.get(role, small_parameter)
     if role in {Role.WEIGHT, Role.RESIDUAL_WRITER} and "convolution" in subject.role.kind:
-        return convolution(subject, circumstances)
-    return _BY_ROLE.get(role, small_parameter)(subject, circumstances)
+        choose = convolution
+    decision = matched_to_data(subject, circumstances, choose(subject, circumstances))
+    return corrected_for_degree(subject, circumstances, decision)
 
 
 def advise(circumstances: Circumstances) -> tuple[str, ...]:
     """What weights alone cannot do for a model."""
-    return (*of_plain_stack(circumstances), *of_post_norm(circumstances))
+    return (
+        *of_plain_stack(circumstances),
+        *of_post_norm(circumstances),
+        *of_inputs(circumstances),
+    )

@@ -1,6 +1,7 @@
 """Layers that steer or end the model: heads, modulation, routers of experts."""
 
 from fanin.planning.auto.intent import deliberate_zero
+from fanin.planning.auto.plain_stack import behind_deep_stack
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject
 from fanin.schemes import LeCun, VarianceScaling
@@ -14,10 +15,11 @@ ROUTER_LOGIT_STD = 0.1
 
 
 def head(subject: Subject, circumstances: Circumstances) -> Decision:
-    """Logits of std 0.25 for unit features: the loss starts near ln C."""
-    kept = deliberate_zero(subject, circumstances)
-    if kept is not None:
-        return kept
+    """Logits of std 0.25: for unit features, or for those of the deep plain stack before it."""
+    decision = deliberate_zero(subject, circumstances)
+    decision = decision or behind_deep_stack(subject, circumstances, LOGIT_STD)
+    if decision is not None:
+        return decision
     reason = f"head: {LOGIT_STD} fan_in^(−½), so that the loss starts near ln C"
     return Decision(VarianceScaling(scale=LOGIT_STD**2), reason, subject.role.evidence)
 

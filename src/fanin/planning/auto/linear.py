@@ -2,7 +2,7 @@
 
 from fanin.planning.auto.gain import LINEAR, RELU_LIKE, SATURATING, name_of, squared_gain
 from fanin.planning.auto.intent import deliberate_zero
-from fanin.planning.auto.plain_stack import in_deep_stack
+from fanin.planning.auto.plain_stack import behind_deep_stack, in_deep_stack
 from fanin.planning.auto.residual import inside_residual
 from fanin.planning.families import last_writer
 from fanin.planning.recipe import Decision, leave
@@ -20,7 +20,8 @@ def linear(subject: Subject, circumstances: Circumstances) -> Decision:
     inside = 0 < subject.role.depth <= last_writer(circumstances)
     if inside and not subject.role.norm_after:
         return inside_residual(subject, circumstances)
-    return in_deep_stack(subject, circumstances) or by_activation(subject)
+    deep = in_deep_stack(subject, circumstances) or behind_deep_stack(subject, circumstances)
+    return deep or by_activation(subject)
 
 
 def by_activation(subject: Subject) -> Decision:

@@ -2,31 +2,26 @@
 
 Without a norm or a skip, an error in the second moment q grows by Q′(q) per layer, the gradient by
 χ1, samples grow alike, and chance alone spreads ln q by √(5L/n).  A stack is deep when one of them
-shows over its L layers; it then gets weights that carry signals exactly: mirrored orthogonal where
-φ(x) − φ(−x) = c·x, orthogonal for odd functions, else the gain of the stablest fixed point.
+shows over its L layers (``stack_depth``).  It then starts as an orthogonal linear map
+(``propagation.isometry``): mirrored weights for any φ whose odd part has its greatest slope at 0,
+orthogonal ones for φ that is odd itself.  The first layer makes the signal as small as the depth
+asks for, and the layer behind the stack takes that factor back: its gradients, and so those of the
+whole stack, would otherwise be smaller by it.  Else the gain of the stablest fixed point.
 """
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
-from fanin.errors import FaninError
 from fanin.graph.role import Activation, Role
-from fanin.planning.auto.gain import LINEAR, SATURATING, name_of
+from fanin.planning.auto.gain import LINEAR, name_of, squared_gain
+from fanin.planning.auto.operands import operands, upstream
+from fanin.planning.auto.stack_depth import Start, start_of, troubles_of
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject, once_per_model
-from fanin.propagation import stability
+from fanin.propagation.isometry import Isometry
+from fanin.propagation.stability import StackPoint
 from fanin.schemes import DeltaOrthogonal, Mirrored, Orthogonal, VarianceScaling
 from fanin.schemes.scheme import Scheme
-
-MOST_INSTABILITY = 1.0
-"""Nats by which the gradient, an error of q or chance may change a signal over the whole stack."""
-
-SECOND_MOMENTS = tuple(10 ** (k / 10 - 1) for k in range(21))
-"""0.1 … 10: where fixed points are looked for; beyond, a unit is linear or saturated."""
-
-LEAST_DIFFERENCE = 0.1
-"""What 1 − c may shrink to, from two samples with c = 0 at the inputs."""
 
 
 @dataclass(frozen=True)
@@ -35,15 +30,29 @@ class PlainStack:
 
     Args:
         weights: names, in order of running.
+        behind: name of the weight that reads the last layer's units; empty for none.
         activation: what stands behind each.
         troubles: what makes it deep, each with its number; empty for a shallow stack.
         even: every width within it can be halved, and no convolution has groups.
+        width: the smallest number of units (channels) of a layer.
     """
 
     weights: tuple[str, ...]
+    behind: str
     activation: Activation
     troubles: tuple[str, ...]
     even: bool
+    width: int
+
+    @property
+    def start(self) -> Start:
+        """The weights that carry a signal through it, if any do."""
+        return start_of(self.activation, len(self.weights), paired=self.even)
+
+    @property
+    def label(self) -> str:
+        """``30 plain relu layers``."""
+        return f"{len(self.weights)} plain {self.activation.name} layers"
 
 
 def in_deep_stack(subject: Subject, circumstances: Circumstances) -> Decision | None:
@@ -51,48 +60,93 @@ def in_deep_stack(subject: Subject, circumstances: Circumstances) -> Decision | 
     stack = plain_stack(circumstances)
     if stack is None or not stack.troubles or subject.name not in stack.weights:
         return None
-    name, depth = stack.activation.name, len(stack.weights)
-    start = _start(name, tuple(sorted(stack.activation.parameters.items())), depth)
-    evidence = (*stack.troubles, *start.evidence, *subject.role.evidence)
-    if start.kind == "mirrored" and stack.even:
-        # What comes in is data, not pairs: the first layer makes the pairs.
-        first = subject.name == stack.weights[0]
-        gain = start.gain * _widening(subject, columns_halved=not first)
-        scheme: Scheme = Mirrored(gain=gain, mirror="outputs" if first else "both")
-        return Decision(scheme, f"{depth} plain {name} layers: mirrored orthogonal", evidence)
-    if start.kind == "orthogonal":
-        gain = start.gain * _widening(subject)
-        whole = subject.axes.receptive and subject.axes.groups == 1
-        widens = subject.fans.fan_out >= subject.fans.fan_in
-        scheme = DeltaOrthogonal(gain=gain) if whole and widens else Orthogonal(gain=gain)
-        return Decision(scheme, f"{depth} plain {name} layers: orthogonal", evidence)
-    if start.kind == "stable gain":
+    start, first = stack.start, subject.name == stack.weights[0]
+    evidence = (*stack.troubles, *_facts(stack, start), *subject.role.evidence)
+    if isinstance(start, Isometry):
+        scheme = _isometric(subject, start, first=first)
+        kind = "mirrored orthogonal" if start.mirrored else "orthogonal"
+        size = f", which brings data to second moment {start.first:.2g}"
+        why = f"{stack.label}: {kind}{size if first and start.first < 1 else ''}"
+        return Decision(scheme, why, evidence)
+    if isinstance(start, StackPoint):
         # The first layer brings data of second moment 1 to the fixed point; the others stay there.
-        scale = start.q if subject.name == stack.weights[0] else start.gain**2
-        reason = f"{depth} plain {name} layers: the gain of the stablest fixed point"
+        scale = start.q if first else start.gain**2
+        reason = f"{stack.label}: the gain of the stablest fixed point"
         return Decision(VarianceScaling(scale=scale), reason, evidence)
     return None
 
 
-def advice(circumstances: Circumstances) -> tuple[str, ...]:
-    """What weights alone cannot do for the model's deepest plain stack."""
+def behind_deep_stack(
+    subject: Subject, circumstances: Circumstances, std: float | None = None
+) -> Decision | None:
+    """The decision for the weight that reads a deep stack's units; None for any other.
+
+    Args:
+        subject: the weight.
+        circumstances: its model.
+        std: that its output shall have; None for what keeps the activation that comes next at
+            second moment 1.
+    """
     stack = plain_stack(circumstances)
-    if stack is None or not stack.troubles:
+    if stack is None or not stack.troubles or subject.name != stack.behind:
+        return None
+    start = stack.start
+    if start is None:
+        return None
+    what = f"std {std:g}"
+    if std is None:
+        std, what = math.sqrt(squared_gain(subject.role.activation)[0]), "unit size"
+    if isinstance(start, Isometry) and start.mirrored and _paired(subject):
+        gain = std / math.sqrt(start.passed) * _widening(*_channels(subject), halved=True)
+        scheme: Scheme = Mirrored(gain=gain, mirror="inputs")
+        passed, kind = start.passed, "mirrored, "
+    else:
+        fixed = isinstance(start, StackPoint)
+        passed = start.q / start.gain**2 if isinstance(start, StackPoint) else start.features
+        scheme, kind = VarianceScaling(scale=std**2 / passed), ""
+        if fixed and math.isclose(passed, 1.0, rel_tol=0.05):
+            return None  # as large as any features: the usual rule
+    reason = f"behind {stack.label}: {kind}{what} from units of second moment {passed:.2g}"
+    return Decision(scheme, reason, (*_facts(stack, start), *subject.role.evidence))
+
+
+def _isometric(subject: Subject, start: Isometry, *, first: bool) -> Scheme:
+    """(Mirrored) orthogonal weights; the first layer's bring data of second moment 1 to q0."""
+    gain = math.sqrt(start.first) if first else start.gain
+    axes = subject.axes
+    outputs, inputs = _channels(subject)
+    # One tap of few channels would give copies of one pixel; of a stride, skip those between.
+    spread = bool(axes.receptive) and not axes.transposed and (first or _strides(subject))
+    taps = math.prod(subject.shape[a] for a in axes.receptive)
+    if start.mirrored:
+        columns = inputs * (taps if spread else 1) / (1 if first else 2)
+        gain *= _widening(outputs / 2, columns)
+        # What comes in is data, not pairs: the first layer makes the pairs.
+        return Mirrored(
+            gain=gain, mirror="outputs" if first else "both", taps="all" if spread else "middle"
+        )
+    if axes.receptive and axes.groups == 1 and not spread and outputs >= inputs:
+        return DeltaOrthogonal(gain=gain * _widening(outputs, inputs))
+    return Orthogonal(gain=gain * _widening(outputs, inputs * taps / axes.groups))
+
+
+def _facts(stack: PlainStack, start: Start) -> tuple[str, ...]:
+    """The numbers behind a start."""
+    name = stack.activation.name
+    if isinstance(start, StackPoint):
+        return (
+            f"stablest fixed point: gain {start.gain:.4g}, q = {start.q:.3g}, "
+            f"χ1 = {start.chi1:.4g}",
+        )
+    if start is None:
         return ()
-    name, depth = stack.activation.name, len(stack.weights)
-    start = _start(name, tuple(sorted(stack.activation.parameters.items())), depth)
-    why = "; ".join(stack.troubles)
-    if start.kind == "none":
-        return (
-            f"{depth} plain {name} layers need a norm or a skip: no known weights carry a signal "
-            f"through them ({why}).",
-        )
-    if start.kind == "mirrored" and not stack.even:
-        return (
-            f"{depth} plain {name} layers: even widths without groups would allow mirrored "
-            f"orthogonal weights, which carry signals through any depth ({why}).",
-        )
-    return (f"{depth} plain {name} layers: the learning rate that trains falls with depth.",)
+    odd = f"{name}(x) − {name}(−x)" if start.mirrored else f"{name}(x)"
+    if start.linear:
+        return (f"{odd} = {1 / start.gain:g}·x: opposite units pass signals on unchanged",)
+    return (
+        f"{odd} is odd with its greatest slope, {1 / start.gain:.4g}, at 0",
+        f"from q = {start.first:.3g} the stack keeps {start.last / start.first:.2f} of a signal",
+    )
 
 
 @once_per_model
@@ -105,7 +159,7 @@ def plain_stack(circumstances: Circumstances) -> PlainStack | None:
         activation = subject.role.activation
         if not plain or activation is None or name_of(activation) in LINEAR:
             runs.append([])
-        elif runs and runs[-1] and runs[-1][-1].role.activation == activation:
+        elif runs and runs[-1] and _continues(subject, runs[-1][-1], circumstances):
             runs[-1].append(subject)
         else:
             runs.append([subject])
@@ -114,9 +168,33 @@ def plain_stack(circumstances: Circumstances) -> PlainStack | None:
         return None
     activation = run[0].role.activation
     assert activation is not None
-    inner = [int(_channels(s)[0]) for s in run] + [int(_channels(s)[1]) for s in run[1:]]
+    inner = [_channels(s)[0] for s in run] + [_channels(s)[1] for s in run[1:]]
     even = all(n % 2 == 0 for n in inner) and all(s.axes.groups == 1 for s in run)
-    return PlainStack(tuple(s.name for s in run), activation, _troubles(run, activation), even)
+    after = [s for s in chain if s.role.depth == run[-1].role.depth + 1]
+    behind = after[0] if after and not _reads_norm(after[0], circumstances) else None
+    return PlainStack(
+        tuple(s.name for s in run),
+        "" if behind is None else behind.name,
+        activation,
+        troubles_of(run, activation),
+        even,
+        min(_channels(s)[0] for s in run),
+    )
+
+
+def _continues(subject: Subject, last: Subject, circumstances: Circumstances) -> bool:
+    """The same activation, and no norm between the two."""
+    same = subject.role.activation == last.role.activation
+    return same and not _reads_norm(subject, circumstances)
+
+
+def _reads_norm(subject: Subject, circumstances: Circumstances) -> bool:
+    """A norm stands between the last weight and this one, behind the activation."""
+    graph = circumstances.graph
+    if graph is None:
+        return False
+    read = operands(circumstances).get(subject.name, ())
+    return any("norm" in operation.name for t in read for operation in upstream(graph, t))
 
 
 def _chain(circumstances: Circumstances) -> list[Subject]:
@@ -138,70 +216,16 @@ def _channels(subject: Subject) -> tuple[int, int]:
     return outputs, subject.count // max(outputs * taps, 1)
 
 
-def _widening(subject: Subject, *, columns_halved: bool = True) -> float:
+def _strides(subject: Subject) -> bool:
+    return any(step > 1 for step in subject.axes.stride)
+
+
+def _paired(subject: Subject) -> bool:
+    """Whether opposite units can be told in what it reads: a dense layer's two halves."""
+    axes = subject.axes
+    return axes.groups == 1 and not axes.transposed and _channels(subject)[1] % 2 == 0
+
+
+def _widening(rows: float, columns: float, *, halved: bool = False) -> float:
     """√(rows / columns) of Q where it widens: columns of unit length would dilute the signal."""
-    outputs, inputs = _channels(subject)
-    ratio = outputs / inputs if columns_halved else outputs / (2 * inputs)
-    return math.sqrt(max(ratio, 1.0))
-
-
-def _troubles(run: list[Subject], activation: Activation) -> tuple[str, ...]:
-    """What goes wrong over these layers with the gain that keeps the second moment."""
-    depth, name = len(run), activation.name
-    try:
-        point, alike = _usual(name, tuple(sorted(activation.parameters.items())), depth)
-    except FaninError:
-        return ()  # an activation without a known function: the usual rules say so
-    found = []
-    if point.instability(depth) > MOST_INSTABILITY:
-        found.append(
-            f"{depth} layers of {name} at the usual gain change gradients by χ1 = "
-            f"{point.chi1:.3g} and errors by Q′ = {point.variance_slope:.3g} each"
-        )
-    narrowest = min(s.fans.fan_in for s in run[1:]) if depth > 1 else run[0].fans.fan_in
-    spread = math.sqrt(5 * depth / narrowest)
-    if spread > MOST_INSTABILITY:
-        found.append(f"chance spreads ln q by √(5L/n) = {spread:.2g} at fan-in {narrowest:g}")
-    if alike < LEAST_DIFFERENCE:
-        found.append(f"independent samples end with 1 − cosine = {alike:.2g}")
-    return tuple(found)
-
-
-@lru_cache(maxsize=64)
-def _usual(
-    name: str, parameters: tuple[tuple[str, float], ...], depth: int
-) -> tuple[stability.StackPoint, float]:
-    """The stack at unit second moment, and 1 − c behind it from c = 0."""
-    function = stability.resolved(name, dict(parameters))
-    correlation = 0.0
-    for _ in range(depth):
-        correlation = stability.correlation_map(function, min(correlation, 1.0))
-    return stability.at_second_moment(function), 1 - correlation
-
-
-@dataclass(frozen=True)
-class _Start:
-    kind: str
-    gain: float
-    evidence: tuple[str, ...]
-    q: float = 1.0
-
-
-@lru_cache(maxsize=64)
-def _start(name: str, parameters: tuple[tuple[str, float], ...], depth: int) -> _Start:
-    """Which weights carry a signal through this many layers of an activation."""
-    function = stability.resolved(name, dict(parameters))
-    slope = stability.odd_slope(function)
-    if slope is not None:
-        fact = f"{name}(x) − {name}(−x) = {slope:g}·x: opposite units pass signals on unchanged"
-        return _Start("mirrored", 1 / slope, (fact,))
-    gain = stability.orthogonal_gain(function)
-    if gain is not None and stability.is_odd(function):
-        return _Start("orthogonal", gain, (f"{name} is odd with slope {1 / gain:g} at 0",))
-    points = [stability.at_second_moment(function, q) for q in SECOND_MOMENTS]
-    point = min(points, key=lambda p: p.instability(depth))
-    fact = f"stablest fixed point: gain {point.gain:.4g}, q = {point.q:.3g}, χ1 = {point.chi1:.4g}"
-    # Flat ends make a stack look stable at large q: all its units are then saturated.
-    if point.instability(depth) <= MOST_INSTABILITY and name not in SATURATING:
-        return _Start("stable gain", point.gain, (fact,), point.q)
-    return _Start("none", 0.0, (fact,))
+    return math.sqrt(max(rows / (columns / 2 if halved else columns), 1.0))
