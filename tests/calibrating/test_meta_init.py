@@ -92,6 +92,15 @@ def test_the_quotient_falls(given):
     assert plan["0.weight"].reason.startswith("MetaInit: norm ")
 
 
+def test_a_small_step_goes_down():
+    # The quotient has poles wherever a gradient is near 0: small is small, and in double precision.
+    model, x, y = chain(3, 16, nn.Tanh).double(), numbers(32, 16).double(), labels(32, 10)
+    loss = nn.functional.cross_entropy
+    for base in ("normal_0.1", "normal_0.3", "normal_0.5"):
+        recipe = MetaInit(target=y, loss=loss, steps=1, learning_rate=1e-6, base=base)
+        assert "after 1 of 1 steps" in fanin.plan(model, x, recipe).advice[0]
+
+
 def test_regression_and_pixels_have_random_targets():
     one = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 1))
     assert "quotient" in fanin.plan(one, numbers(16, 6), MetaInit(steps=2)).advice[0]
