@@ -8,6 +8,7 @@ x·σ(x), or through a view) adds up coherently; what comes from different sourc
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from fanin.propagation.carrying import alike
 from fanin.propagation.families.pointwise import pointwise_backward
 from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.quadrature import Array, pair_moments
+from fanin.propagation.radial import radial_power
 from fanin.propagation.registry import Pass, backward_rule, forward_rule
 from fanin.propagation.sampling import sample_backward
 from fanin.propagation.state import State
@@ -118,6 +120,7 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
     coherent = way.slope is not None
     shared = state.base.key == target.base.key
     arriving: Gradient = {}
+    stranger = _along(call, out, gradients) if way.along_output else 1.0
     carry = way.carry or partial(alike, given=state.shape, target=target.shape)
     if (
         coherent
@@ -132,7 +135,7 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
     else:
         total = total_pairs(gradients[out], state, pieces=way.through_matrix)
         profile, factor = carry(total_profile(gradients[out], state))
-        pairs = way.move(total) * factor
+        pairs = way.move(total) * (factor * stranger)
         if isinstance(way.slope, float):
             pairs = pairs * way.slope**2
         # A coherent way keeps one source for all inputs, so that their sum stays coherent.
@@ -147,6 +150,21 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
             held[source, number] = component
         else:
             held[source] = component
+
+
+def _along(call: Call, out: int, gradients: Mapping[int, Gradient]) -> float:
+    """E[(Σ g·y)²] of an output over that of a gradient that knows nothing of y."""
+    states = call.states
+
+    def power_of(tensor: int) -> float | None:
+        held = gradients.get(tensor)
+        return None if held is None else float(total_pairs(held, states[tensor]).flat[0])
+
+    own = prod(states[out].shape) * states[out].second_moment * (power_of(out) or 0.0)
+    if own == 0.0:
+        return 1.0
+    found = radial_power(call.graph, states, call.parts, out, power_of)
+    return 1.0 if found is None else found / own
 
 
 def _alike(one: _Component, two: _Component) -> bool:

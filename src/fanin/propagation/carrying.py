@@ -5,7 +5,7 @@ factor by which the input's power differs from what even gradients would give: a
 reads has none, a norm divides weak places by less.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from math import prod
 
@@ -13,16 +13,9 @@ import numpy as np
 
 from fanin.propagation.profile import MOST_PLACES, Profile, even, permuted, reshaped, settled
 from fanin.propagation.quadrature import Array
-from fanin.propagation.state import State
 
 Carried = tuple[Profile, float]
 Carry = Callable[[Profile], Carried]
-
-
-def profile_of(state: State) -> Profile:
-    """Where a tensor is strong or weak."""
-    found: Profile = getattr(state, "profile", None)
-    return found
 
 
 def unchanged(profile: Profile) -> Carried:
@@ -177,3 +170,43 @@ def _contracted(
     together = (one * two).mean(axis=gone)
     left = [letter for letter in letters if letter in target]
     return settled(together.transpose([left.index(letter) for letter in target]))
+
+
+def resampled(steps: Mapping[int, Array]) -> Carry:
+    """Positions that read, or are read by, several others: convolutions and pools.
+
+    Args:
+        steps: for some axes, how much of each output place's power every input place receives,
+            as a matrix (input places, output places).
+    """
+
+    def carry(profile: Profile) -> Carried:
+        rank = max(steps) + 1 if profile is None else profile.ndim
+        found, expected = even(profile, rank), 1.0
+        for axis, step in steps.items():
+            if found.shape[axis] == 1:
+                # Even so far: borders receive less.
+                line = step.sum(axis=1)
+                found = found * line.reshape([-1 if d == axis else 1 for d in range(rank)])
+            else:
+                found = np.moveaxis(np.tensordot(step, found, axes=(1, axis)), 0, axis)
+            expected *= float(step.sum() / step.shape[0])
+            if found.size > 16 * MOST_PLACES:
+                return None, 1.0
+        made, power = settled(found)
+        return made, power / expected if expected > 0 else 0.0
+
+    return carry
+
+
+def in_turn(*steps: Carry) -> Carry:
+    """One after the other."""
+
+    def carry(profile: Profile) -> Carried:
+        total = 1.0
+        for step in steps:
+            profile, factor = step(profile)
+            total *= factor
+        return profile, total
+
+    return carry

@@ -44,6 +44,8 @@ class Pass:
         carry: profile of the output's gradient -> that of the input's, with the factor by which
             its power differs from what ``move`` says of an even gradient; None where axes of equal
             length keep their places.
+        along_output: a factor that sums g·x over the features: ``radial`` says how far that is
+            from a sum over strangers.
     """
 
     tensor: int
@@ -54,6 +56,7 @@ class Pass:
     piece: float = 1.0
     through_matrix: bool = False
     carry: Carry | None = None
+    along_output: bool = False
 
 
 def given(pairs: Array) -> Callable[[Array], Array]:

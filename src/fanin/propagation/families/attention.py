@@ -7,10 +7,11 @@ import torch
 
 from fanin.propagation.algebra import added, scaled
 from fanin.propagation.call import Call
+from fanin.propagation.carrying import Carried, Carry, contracted, weighted
 from fanin.propagation.families.linear import contract, contracted_pairs
 from fanin.propagation.families.softmax import Shares, softmax_gradient, softmax_shares
 from fanin.propagation.layout import Axes, atom_range, fit, shape_of
-from fanin.propagation.profile import Profile
+from fanin.propagation.profile import Profile, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, independent
@@ -139,10 +140,44 @@ def fused_attention_backward(call: Call) -> list[Pass]:
         )
         return _back(call, 1, axes, found)
 
+    rows = shares_.state.shape
+    to_shares = contracted(value.profile, of_out, of_v, of_logits)
+
+    def through_logits(other: State, others: str, target: str) -> Carry:
+        """Rows keep the power of their query's gradient; those that see one key have none."""
+
+        def carry(profile: Profile) -> Carried:
+            found, factor = to_shares(profile)
+            found, again = weighted(shares_.received, rows, rows)(found)
+            found, last = contracted(other.profile, of_logits, others, target)(found)
+            return found, factor * again * last
+
+        return carry
+
     moves = (to_query, to_key, to_value)
+    carries = (
+        through_logits(key, of_k, of_q),
+        through_logits(query, of_q, of_k),
+        contracted(used.profile, of_out, of_logits, of_v),
+    )
     return [
-        Pass(tensor, move) for k, move in enumerate(moves) if (tensor := call.tensor(k)) is not None
+        Pass(tensor, move, carry=_fewer(carry, call.state(k).shape))
+        for k, (move, carry) in enumerate(zip(moves, carries, strict=True))
+        if (tensor := call.tensor(k)) is not None
     ]
+
+
+def _fewer(carry: Carry, target: tuple[int, ...]) -> Carry:
+    """Heads that several queries' heads read are one again."""
+
+    def carried(profile: Profile) -> Carried:
+        found, factor = carry(profile)
+        if found is not None:
+            uneven = tuple(d for d, n in enumerate(found.shape) if n not in (1, target[d]))
+            found = settled(found.mean(axis=uneven, keepdims=True))[0] if uneven else found
+        return found, factor
+
+    return carried
 
 
 def _back(call: Call, position: int, axes: Axes, pairs: Array) -> Array:

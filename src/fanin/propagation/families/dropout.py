@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from fanin.propagation.algebra import aligned
+from fanin.propagation.algebra import scaled
 from fanin.propagation.call import Call
-from fanin.propagation.families.pointwise import mover, times
+from fanin.propagation.families.pointwise import by_factor, mover
 from fanin.propagation.layout import atoms_of, plain_axes
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, independent
@@ -29,7 +29,7 @@ def bernoulli(call: Call) -> State:
 @forward("native_dropout", "dropout", "_fused_dropout")
 def dropout(call: Call) -> list[State | None]:
     """Inverted dropout: q / (1 − p)."""
-    from fanin.propagation.algebra import multiplied, scaled
+    from fanin.propagation.algebra import multiplied
 
     state = call.state(0)
     p, training = float(call.raw(1)), call.raw(2, "train", True)
@@ -53,8 +53,7 @@ def dropout_backward(call: Call) -> list[Pass]:
     move = mover(made.axes, state.axes)
     if training is False or p == 0.0:
         return [Pass(tensor, move, 1.0)]
-    mask = aligned(made, coin(call.shape(), 1 - p))[1].pairs / (1 - p) ** 2
-    return [Pass(tensor, times(move, mask))]
+    return by_factor(tensor, state, made, scaled(coin(call.shape(), 1 - p), 1 / (1 - p)))
 
 
 @forward("rand", "rand_like", "uniform")

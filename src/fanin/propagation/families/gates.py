@@ -5,6 +5,7 @@ import torch
 
 from fanin.propagation.algebra import multiplied
 from fanin.propagation.call import Call
+from fanin.propagation.carrying import placed
 from fanin.propagation.families.slices import part_of, sliced
 from fanin.propagation.layout import Axes
 from fanin.propagation.quadrature import Array, pair_moments
@@ -42,10 +43,17 @@ def glu_backward(call: Call) -> list[Pass]:
     first = function_of(two, gate).pairs
     second = one.pairs * function_of(two, gate * (1 - gate)).pairs
     axes: Axes = made.axes
+    half = made.shape[dim]
     return [
-        Pass(tensor, lambda p: part_of(p * first, axes, state.axes, dim)),
-        Pass(tensor, lambda p: part_of(p * second, axes, state.axes, dim)),
-    ]
+        Pass(
+            tensor, lambda p: part_of(p * first, axes, state.axes, dim),
+            carry=placed(made.shape, state.shape, dim, slice(0, half)),
+        ),
+        Pass(
+            tensor, lambda p: part_of(p * second, axes, state.axes, dim),
+            carry=placed(made.shape, state.shape, dim, slice(half, 2 * half)),
+        ),
+    ]  # fmt: skip
 
 
 @forward("_prelu_kernel", "prelu")

@@ -19,10 +19,12 @@ from fanin.propagation.algebra import (
     multiplied,
 )
 from fanin.propagation.call import Call
+from fanin.propagation.carrying import Carried, Carry, unchanged
 from fanin.propagation.families.pointwise import mover, times
 from fanin.propagation.families.views import reshaped
 from fanin.propagation.layout import Axes, fit, fit_flat
-from fanin.propagation.profile import Profile, settled
+from fanin.propagation.profile import Profile, even, settled
+from fanin.propagation.profile import reshaped as reshaped_profile
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, constant, gaussian, with_powers
@@ -135,9 +137,7 @@ def norm(call: Call) -> list[State | None]:
     return [out.with_flags(state), *_statistics(call, power, mean_state)]
 
 
-def _levelled(
-    view: State, plan: _Plan, power: float, shape: Sequence[int]
-) -> Profile:
+def _levelled(view: State, plan: _Plan, power: float, shape: Sequence[int]) -> Profile:
     """Powers behind a norm: what each place had over what is averaged with it.
 
     A token of zeros stays one, and what is weaker than √eps stays weak.
@@ -206,7 +206,7 @@ def norm_backward(call: Call) -> list[Pass]:
     passes = []
     source = call.tensor(0)
     if source is not None:
-        passes.append(Pass(source, move))
+        passes.append(Pass(source, move, carry=_by_own_power(plan, view, state)))
     for position, factor_pairs in (
         (plan.weight_position, aligned(made, unit)[1].pairs),
         (plan.bias_position, None),
@@ -230,6 +230,24 @@ def norm_backward(call: Call) -> list[Pass]:
 
         passes.append(Pass(tensor, back))
     return passes
+
+
+def _by_own_power(plan: _Plan, view: State, state: State) -> Carry:
+    """Each place is divided by its own power: weak ones receive large gradients."""
+    others = view.profile
+    if plan.fixed is not None or others is None:
+        return unchanged
+    powers = others.mean(axis=tuple(plan.dims), keepdims=True)
+    q = view.second_moment
+    level = q / (q + plan.eps) if q > 0 else 1.0
+    inverse = 1 / np.maximum(level * powers + (1 - level), 1e-12)
+
+    def carry(profile: Profile) -> Carried:
+        folded = reshaped_profile(profile, state.shape, view.shape)
+        found, factor = settled(even(folded, len(view.shape)) * inverse)
+        return reshaped_profile(found, view.shape, state.shape), factor
+
+    return carry
 
 
 @forward("_weight_norm_interface", "_weight_norm")

@@ -12,6 +12,7 @@ import torch
 
 from fanin.propagation.algebra import aligned, reduced_to
 from fanin.propagation.call import Call, rebuilt_arguments, resolve
+from fanin.propagation.carrying import weighted
 from fanin.propagation.layout import Axes, fit, shape_of
 from fanin.propagation.quadrature import COUNT, WEIGHTS, Array, pair_moments
 from fanin.propagation.registry import Pass
@@ -252,8 +253,30 @@ def pointwise_backward(call: Call) -> list[Pass] | None:
         if target.base.key == made.base.key and keeps_lengths(made.axes, target.axes):
             passes.append(Pass(tensor, move, slope))
         else:
-            passes.append(Pass(tensor, times(move, pair_moments(slope, made.base.correlations))))
+            factors = pair_moments(slope, made.base.correlations)
+            passes.append(Pass(tensor, times(move, factors)))
     return passes
+
+
+def by_factor(tensor: int, target: State, made: State, factor: State) -> list[Pass]:
+    """G times an independent factor: its mean keeps the sign of g, what is left has its own.
+
+    A gate z that passes g·z to one reader and g·(1 − z) to another passes g in all.
+    """
+    move = mover(made.axes, target.axes)
+    _, under = aligned(made, factor)
+    carry = weighted(under.profile, made.shape, target.shape)
+    if not keeps_lengths(made.axes, target.axes):
+        return [Pass(tensor, times(move, under.pairs), carry=carry)]
+    rest = np.asarray(under.pairs - factor.mean**2)
+    if rest.flat[0] <= 1e-9 * under.second_moment:
+        return [Pass(tensor, move, factor.mean, carry=carry)]
+    if abs(factor.mean) <= 1e-6 * under.second_moment**0.5:
+        return [Pass(tensor, times(move, under.pairs), carry=carry)]
+    return [
+        Pass(tensor, move, factor.mean, carry=carry),
+        Pass(tensor, times(move, rest), carry=carry),
+    ]
 
 
 def times(move: Callable[[Array], Array], factors: Array) -> Callable[[Array], Array]:

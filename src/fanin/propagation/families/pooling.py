@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from fanin.propagation.call import Call
+from fanin.propagation.carrying import Carry, forgotten, resampled
 from fanin.propagation.layout import Axes, atom_range, average_weights, fit, plain_axes
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array
 from fanin.propagation.registry import Pass, backward, forward
@@ -116,7 +117,30 @@ def average_pool_backward(call: Call) -> list[Pass]:
             found = found * reached / size**2
         return fit(found, plain_axes(state.shape), state.axes)
 
-    return [Pass(tensor, move)]
+    return [Pass(tensor, move, carry=_windows(call, dims))]
+
+
+def _windows(call: Call, dims: Sequence[int]) -> Carry:
+    """Each place receives from the windows that it lies in."""
+    state, made = call.state(0), call.shape()
+    count = len(dims)
+    adaptive = call.name.lstrip("_").startswith("adaptive")
+    steps = {}
+    for k, d in enumerate(dims):
+        n, out = state.shape[d], made[d]
+        if n * out > 1 << 22:
+            return forgotten
+        if adaptive:
+            first = np.arange(out) * n // out
+            last = -(-(np.arange(out) + 1) * n // out)
+        else:
+            taps = _window(call.raw(1), count)[k]
+            stride = _window(call.raw(2) or call.raw(1), count)[k]
+            first = np.arange(out) * stride - _window(call.raw(3, "padding", 0) or 0, count)[k]
+            last = first + taps
+        places = np.arange(n)[:, None]
+        steps[d] = ((places >= first) & (places < last)).astype(float)
+    return resampled(steps)
 
 
 @lru_cache(maxsize=512)
@@ -216,7 +240,8 @@ def max_pool_backward(call: Call) -> list[Pass]:
         moved.flat[0] = found.flat[0] * share
         return fit(moved, plain_axes(state.shape), state.axes)
 
-    return [Pass(tensor, move, profile=np.sqrt(chance / mean_chance))]
+    carry = _windows(call, _spatial(call, _max_window(call)[0]))
+    return [Pass(tensor, move, profile=np.sqrt(chance / mean_chance), carry=carry)]
 
 
 @lru_cache(maxsize=1)
@@ -255,4 +280,9 @@ def upsample_nearest_backward(call: Call) -> list[Pass]:
         found = resized(found, made.shape, state.shape)
         return fit(found, plain_axes(state.shape), state.axes)
 
-    return [Pass(tensor, move)]
+    steps = {
+        d: (np.arange(state.shape[d])[:, None] == np.arange(made.shape[d]) * state.shape[d]
+            // made.shape[d]).astype(float)
+        for d in dims
+    }  # fmt: skip
+    return [Pass(tensor, move, carry=resampled(steps) if steps else None)]

@@ -6,6 +6,7 @@ import numpy as np
 
 from fanin.propagation.algebra import averaged, centred_pairs, positions_of
 from fanin.propagation.call import Call
+from fanin.propagation.carrying import grown
 from fanin.propagation.layout import Axes, atoms_of, average_over, fit
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
@@ -67,7 +68,7 @@ def mean_backward(call: Call) -> list[Pass]:
         axes, found = _grown(state.axes, dims, made.axes, pairs)
         return fit(found, axes, state.axes)
 
-    return [Pass(tensor, move, 1.0 / count)]
+    return [Pass(tensor, move, 1.0 / count, carry=grown(len(state.axes), dims))]
 
 
 @forward("var", "std", "var_mean", "std_mean")

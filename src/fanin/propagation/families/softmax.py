@@ -14,6 +14,7 @@ import torch
 
 from fanin.propagation.algebra import shifted
 from fanin.propagation.call import Call
+from fanin.propagation.carrying import weighted
 from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, shape_of
 from fanin.propagation.profile import MOST_PLACES, Profile, settled
 from fanin.propagation.quadrature import Array
@@ -72,6 +73,8 @@ class Shares:
     axis: int
     keys: float  # mean number of keys that a row sees
     slope: float = 0.0  # E[a² (1 − 2a + Σa²)] / E[a²]
+    std: float = 0.0  # of the logits within a row
+    received: Profile = None  # where the gradient of the logits is strong
 
 
 def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Shares:
@@ -115,7 +118,8 @@ def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Sha
     profile = None if blocked is None else _row_powers(blocked, counts * squares, dim, rank)
     state = gaussian(logits.axes, 1 / total, fit(made, axes, logits.axes), profile=profile)
     state = state.with_flags(logits)
-    return Shares(state, dim, float(seen.mean()), slope)
+    received = None if blocked is None else _row_powers(blocked, counts * slopes, dim, rank)
+    return Shares(state, dim, float(seen.mean()), slope, std, received)
 
 
 def _one_atom(pairs: Array, axes: Axes, dim: int) -> tuple[Axes, Array]:
@@ -194,7 +198,7 @@ def softmax_backward(call: Call) -> list[Pass]:
         return []
     target = call.states[tensor].axes
     move = lambda p: fit(softmax_gradient(p, shares), made.axes, target)  # noqa: E731
-    return [Pass(tensor, move)]
+    return [Pass(tensor, move, carry=weighted(shares.received, made.shape, made.shape))]
 
 
 @forward("_log_softmax", "log_softmax")
