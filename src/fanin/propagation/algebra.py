@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from fanin.propagation import profile as profiles
 from fanin.propagation.layout import (
@@ -72,11 +73,14 @@ def _under(state: State, axes: Axes, arrays: Sequence[Array]) -> State:
 def added(one: State, two: State, covariance: Array | float = 0.0) -> State:
     """X + y for broadcast states, given E[x y′] − E[x]E[y] under their common axes."""
     one, two = aligned(one, two)
-    blocked = one.blocked if two.blocked is None else two.blocked
+    blocked = either(one.blocked, two.blocked)
+    level = one.blocked_level + two.blocked_level
     if two.is_constant:
-        return replace(shifted(one, two.mean), blocked=blocked).with_flags(two)
+        made = shifted(one, two.mean).with_flags(two)
+        return replace(made, blocked=blocked, blocked_level=level)
     if one.is_constant:
-        return replace(shifted(two, one.mean), blocked=blocked).with_flags(one)
+        made = shifted(two, one.mean).with_flags(one)
+        return replace(made, blocked=blocked, blocked_level=level)
     if one.base.key == two.base.key:
         return function_of(one, one.values + two.values).with_flags(two)
     shared = one.mean * two.mean + covariance
@@ -87,7 +91,14 @@ def added(one: State, two: State, covariance: Array | float = 0.0) -> State:
     if profile is not None or one.profile is not None or two.profile is not None:
         pairs = pairs * (q / pairs.flat[0]) if pairs.flat[0] > 0 else np.full_like(pairs, q)
     total = gaussian(one.axes, one.mean + two.mean, pairs, profile=profile).with_flags(one, two)
-    return replace(total, blocked=blocked, blocked_level=one.blocked_level or two.blocked_level)
+    return replace(total, blocked=blocked, blocked_level=level)
+
+
+def either(one: torch.Tensor | None, two: torch.Tensor | None) -> torch.Tensor | None:
+    """Places that one mask or the other blocks."""
+    if one is None or two is None:
+        return one if two is None else two
+    return one | two
 
 
 def multiplied(one: State, two: State) -> State:

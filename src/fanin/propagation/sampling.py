@@ -13,12 +13,18 @@ import torch
 
 from fanin.propagation.call import Call, rebuilt_arguments, resolve
 from fanin.propagation.layout import atoms_of
+from fanin.propagation.profile import FLAT, Profile, settled
 from fanin.propagation.quadrature import NODES, Array
 from fanin.propagation.registry import Pass, given
-from fanin.propagation.state import State, independent, measured, pair_moments_of
+from fanin.propagation.state import State, gaussian, independent, measured, pair_moments_of
 
 MOST_SAMPLED = 1 << 23
 """Operations on more elements are not run."""
+ENOUGH = 1 << 18
+"""Elements that the runs of a small operation read and write together."""
+MOST_RUNS = 32
+_LEAST_RUNS, _CLEAR = 8, 6.0
+"""Runs and multiple of the variance by chance from which powers along an axis count as known."""
 
 
 def effect_variances(pairs: Array, mean: float) -> Array:
@@ -53,12 +59,14 @@ def draw_like(pairs: Array, mean: float, atoms: tuple[int, ...], seed: int) -> A
 def draw_state(state: State, shape: tuple[int, ...], seed: int) -> torch.Tensor:
     """Numbers with the moments of a state, through the function that made it."""
     base = state.base
-    drawn = draw_like(base.pairs, base.mean, atoms_of(state.axes), seed)
+    drawn = draw_like(base.pairs, base.mean, atoms_of(state.axes), seed).reshape(shape)
     if base.std > 0:
+        if base.profile is not None:
+            drawn = drawn * np.sqrt(base.profile)
         drawn = np.interp((drawn - base.mean) / base.std, NODES, state.values)
     else:
         drawn = np.full_like(drawn, state.mean)
-    return torch.from_numpy(np.ascontiguousarray(drawn)).reshape(shape)
+    return torch.from_numpy(np.ascontiguousarray(drawn))
 
 
 def _dtype(name: str) -> torch.dtype:
@@ -67,7 +75,7 @@ def _dtype(name: str) -> torch.dtype:
     return found
 
 
-def _inputs(call: Call) -> dict[int, torch.Tensor] | None:
+def _inputs(call: Call, again: int = 0) -> dict[int, torch.Tensor] | None:
     """Samples of every tensor that the operation reads; None if there are too many elements."""
     graph = call.graph
     shapes = [graph.tensors[t].shape for t in (*call.operation.inputs, *call.operation.outputs)]
@@ -80,7 +88,7 @@ def _inputs(call: Call) -> dict[int, torch.Tensor] | None:
         if state.known is not None:
             tensors[tensor] = state.known.to(kind if not kind.is_floating_point else torch.float32)
         elif kind.is_floating_point:
-            drawn = draw_state(state, info.shape, seed=tensor)
+            drawn = draw_state(state, info.shape, seed=tensor + (again << 32))
             tensors[tensor] = drawn.to(torch.float32)
         else:
             tensors[tensor] = torch.zeros(info.shape, dtype=kind)
@@ -107,34 +115,102 @@ def _run(call: Call, tensors: Mapping[int, torch.Tensor]) -> list[Any] | None:
 
 
 def sample_forward(call: Call) -> list[State | None]:
-    """Moments of the outputs by running the operation once on samples of its inputs."""
-    tensors = _inputs(call)
-    with torch.no_grad():
-        results = None if tensors is None else _run(call, tensors)
-    if results is None:
+    """Moments of the outputs by running the operation on samples of its inputs.
+
+    Small operations are run many times, so that chance is small beside the moments.
+    """
+    runs: list[list[Any]] = []
+    for again in range(_times(call)):
+        tensors = _inputs(call, again)
+        with torch.no_grad():
+            found = None if tensors is None else _run(call, tensors)
+        if found is None:
+            break
+        runs.append(found)
+    if not runs:
         call.parts.note(f"{call.operation.name}: no rule, and not run; its output is a guess.")
         return [_guess(call, k) for k in range(len(call.operation.outputs))]
     call.parts.note(f"{call.operation.name}: sampled.")
     states: list[State | None] = []
     for k, out in enumerate(call.operation.outputs):
-        result = results[k] if k < len(results) else results[0]
-        if tuple(result.shape) != call.graph.tensors[out].shape:
+        results = [run[k] if k < len(run) else run[0] for run in runs]
+        if any(tuple(result.shape) != call.graph.tensors[out].shape for result in results):
             states.append(_guess(call, k))
-            continue
-        keep = not result.is_floating_point()
-        states.append(replace(measured(result, keep=keep), sampled=True))
+        elif results[0].is_floating_point() and len(results) > 1:
+            states.append(replace(_pooled(results), sampled=True))
+        else:
+            keep = not results[0].is_floating_point()
+            states.append(replace(measured(results[0], keep=keep), sampled=True))
     return states
+
+
+def _times(call: Call) -> int:
+    graph = call.graph
+    shapes = [graph.tensors[t].shape for t in (*call.operation.inputs, *call.operation.outputs)]
+    total = sum(torch.Size(s).numel() for s in shapes)
+    return int(np.clip(ENOUGH // max(total, 1), 1, MOST_RUNS))
+
+
+def _pooled(results: list[torch.Tensor]) -> State:
+    """One state from several runs: pairs averaged, powers along each axis where they differ."""
+    one = measured(torch.stack(results).flatten(0, 1) if results[0].dim() else results[0],
+                   keep=False)  # fmt: skip
+    states = [measured(result, keep=False) for result in results]
+    pairs = np.mean([state.pairs for state in states], axis=0)
+    data = np.nan_to_num(torch.stack(results).double().numpy(), posinf=0.0, neginf=0.0)
+    powers = _marginal_powers(data**2)
+    made = gaussian(states[0].axes, float(data.mean()), pairs, profile=powers)
+    return made if powers is not None else replace(made, values=one.values)
+
+
+def _marginal_powers(squares: Array) -> Profile:
+    """Powers along each axis alone, where they differ by more than chance between the runs."""
+    whole = float(squares.mean())
+    runs, rank = squares.shape[0], squares.ndim - 1
+    found: Array | None = None
+    for axis in range(1, rank + 1):
+        if squares.shape[axis] == 1 or whole <= 0:
+            continue
+        over = tuple(i for i in range(1, rank + 1) if i != axis)
+        lines = squares.mean(axis=over) / whole
+        level = lines.mean(axis=0)
+        chance = float((lines.var(axis=0, ddof=1) / runs).mean())
+        if runs < _LEAST_RUNS or float(level.var()) < _CLEAR * chance + FLAT**2:
+            continue
+        shape = [1] * rank
+        shape[axis - 1] = -1
+        found = level.reshape(shape) if found is None else found * level.reshape(shape)
+    return None if found is None else settled(found)[0]
 
 
 def _guess(call: Call, output: int) -> State:
     """The moments of the first float input, without its correlations."""
     shape = call.shape(output)
+    if not call.kind(call.operation.outputs[output]).startswith(("float", "bfloat", "complex")):
+        return _guessed_places(call, shape)
     for tensor in call.operation.inputs:
         state = call.states[tensor]
         if call.kind(tensor).startswith(("float", "bfloat")):
             guess = independent(shape, state.mean, state.variance**0.5)
             return replace(guess, sampled=True)
     return replace(independent(shape, 0.0, 1.0), sampled=True)
+
+
+def _guessed_places(call: Call, shape: tuple[int, ...]) -> State:
+    """Places that data choose, as many as there were: distinct ones, spread evenly.
+
+    ``nonzero`` lists the places of a tensor; each row is one of them.
+    """
+    source = call.graph.tensors[call.operation.inputs[0]].shape if call.operation.inputs else ()
+    count = shape[0] if shape else 1
+    total = max(torch.Size(source).numel(), 1)
+    picks = np.random.default_rng(call.operation.index).permutation(max(total, count))[:count]
+    places = np.sort(picks % total)
+    if call.name == "nonzero" and len(shape) == 2 and shape[1] == len(source):
+        rows = np.stack(np.unravel_index(places, source or (1,)), axis=1)
+    else:
+        rows = np.resize(places, shape)
+    return replace(measured(torch.from_numpy(np.ascontiguousarray(rows)), keep=True), sampled=True)
 
 
 def sample_backward(call: Call, totals: Mapping[int, Array]) -> list[Pass]:

@@ -234,6 +234,12 @@ def at_places(state: State, dim: int, places: object) -> State:
     base = state.base
     own, own_power = taken(state.profile, dim, places)
     inner, power = taken(base.profile, dim, places)
+    if state.blocked is not None:
+        mask = state.blocked.reshape((1,) * (len(state.axes) - state.blocked.dim())
+                                     + tuple(state.blocked.shape))  # fmt: skip
+        if mask.shape[dim] != 1:
+            mask = mask[(slice(None),) * dim + (places,)]
+        state = replace(state, blocked=mask)
     if state.profile is None and base.profile is None:
         return state
     values = at_power(state.values, base, power)

@@ -113,7 +113,8 @@ def _step(
     outcomes += [outcomes[0]] * (len(operation.outputs) - len(outcomes))
     for out, state in zip(operation.outputs, outcomes, strict=False):
         if state is not None:
-            states[out] = replace(state, sampled=True) if inherited else state
+            rests = inherited and state.known is None
+            states[out] = replace(state, sampled=True) if rests else state
 
 
 def sample_unknown(graph: Graph, tensor: int, parts: CallParts) -> State:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fanin.propagation.algebra import added, scaled
 from fanin.propagation.call import Call
+from fanin.propagation.carrying import contracted
 from fanin.propagation.layout import (
     Arrangement,
     Axes,
@@ -20,9 +21,10 @@ from fanin.propagation.layout import (
     fit,
     sum_weights,
 )
+from fanin.propagation.profile import MOST_PLACES, even
 from fanin.propagation.quadrature import Array, expectation, pair_moments
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import State, constant, gaussian
+from fanin.propagation.state import State, constant, gaussian, with_powers
 
 
 def contracted_pairs(
@@ -90,11 +92,58 @@ def contract(one: State, two: State, labels_one: str, labels_two: str, out: str)
         (one.axes, one.pairs), (two.axes, two.pairs), labels_one, labels_two, out
     )
     made = gaussian(axes, terms * one.mean * two.mean, pairs).with_flags(one, two)
+    made = with_powers(made, _powers(one, two, (labels_one, labels_two, out), terms, made))
     for factor, labels in ((one, labels_one), (two, labels_two)):
         pieces = factor.pieces
         if pieces is not None and labels[pieces.axis] in out:
             return replace(made, pieces=replace(pieces, axis=out.index(labels[pieces.axis])))
     return made
+
+
+def _powers(
+    one: State, two: State, letters: tuple[str, str, str], terms: float, made: State
+) -> Array | None:
+    """Powers of the product place by place, over its second moment as it would be without.
+
+    Terms that agree in both factors meet the powers of both; what pairs of different terms add is
+    spread evenly, or, behind shares that sum to 1, as what their squares leave of 1.
+    """
+    if one.profile is None and two.profile is None:
+        return None
+    if made.second_moment <= 0:
+        return None
+    own = terms * one.second_moment * two.second_moment / made.second_moment
+    if not 0 < own < np.inf:
+        return None
+    lengths = dict(zip(letters[0], one.shape, strict=True)) | dict(
+        zip(letters[1], two.shape, strict=True)
+    )
+    operands: list[object] = []
+    size = 1
+    for state, labels in ((one, letters[0]), (two, letters[1])):
+        # Axes of length 1 are left out: an einsum over the rest, summed axes at full length.
+        profile = even(state.profile, len(state.axes))
+        kept = [i for i, n in enumerate(profile.shape) if n != 1]
+        operands += [profile.reshape([profile.shape[i] for i in kept]),
+                     [ord(labels[i]) - 97 for i in kept]]  # fmt: skip
+        size *= max(int(np.prod([lengths[labels[i]] for i in kept if labels[i] in letters[2]])), 1)
+    if size > MOST_PLACES:
+        return None
+    here = {k for labels in (operands[1], operands[3]) for k in labels}  # type: ignore[attr-defined]
+    rest = [ord(c) - 97 for c in letters[2] if ord(c) - 97 in here]
+    found = np.einsum(*operands, rest)  # type: ignore[call-overload]
+    found = found / np.prod([lengths[chr(k + 97)] for k in here if k not in rest], initial=1.0)
+    shape = [lengths[c] if ord(c) - 97 in rest else 1 for c in letters[2]]
+    found = np.asarray(found).reshape(shape)
+    left: Array | float = 1.0
+    shares = one.profile is not None and abs(one.mean * terms - 1) < 1e-6 and one.mean > 0
+    if shares:
+        squares = found / max(float(found.mean()), 1e-12) * terms**2 / terms * one.second_moment
+        left = np.clip(1 - squares, 0.0, None)
+        left = left / left.mean() if float(left.mean()) > 1e-9 else 1.0
+    other = max(1 - own, 0.0)
+    total = own if own <= 1 else 1.0
+    return np.asarray(total * found + other * left)
 
 
 def mirrored_input(state: State) -> State:
@@ -207,7 +256,10 @@ def matmul_backward(call: Call) -> list[Pass]:
             )
             return fit(found * alpha**2, axes, target.axes)
 
-        passes.append(Pass(tensor, move, through_matrix=call.state(other).pieces is not None))
+        carry = contracted(call.state(other).profile, out, others, letters)
+        passes.append(
+            Pass(tensor, move, through_matrix=call.state(other).pieces is not None, carry=carry)
+        )
     if call.name in _WITH_SUM:
         bias = call.tensor(0)
         if bias is not None:

@@ -1,9 +1,14 @@
 """Products of two tensors elementwise: gates, masks, learned scales, rotary embeddings."""
 
+from dataclasses import replace
+
+import torch
+
 from fanin.graph.graph import Ref
-from fanin.propagation.algebra import aligned, multiplied, scaled
+from fanin.propagation.algebra import aligned, either, multiplied, scaled
 from fanin.propagation.call import Call
 from fanin.propagation.families.pointwise import (
+    by_factor,
     input_slopes,
     keeps_lengths,
     mover,
@@ -13,7 +18,7 @@ from fanin.propagation.families.pointwise import (
 )
 from fanin.propagation.quadrature import expectation
 from fanin.propagation.registry import Outcome, Pass, backward, forward
-from fanin.propagation.state import State, function_of, gaussian
+from fanin.propagation.state import MASKING, State, function_of, gaussian
 
 
 @forward("mul", "multiply")
@@ -34,7 +39,7 @@ def multiply_backward(call: Call) -> list[Pass]:
         if tensor is None:
             return []
         return [Pass(tensor, mover(made.axes, call.states[tensor].axes), factor.mean)]
-    passes = []
+    passes: list[Pass] = []
     a, b = call.states[one], call.states[two]
     shared = a.base.key == b.base.key == made.base.key
     if shared and keeps_lengths(made.axes, a.axes) and keeps_lengths(made.axes, b.axes):
@@ -43,13 +48,14 @@ def multiply_backward(call: Call) -> list[Pass]:
             Pass(two, mover(made.axes, b.axes), a.values),
         ]
     for tensor, target, other in ((one, a, b), (two, b, a)):
-        move = mover(made.axes, target.axes)
-        if other.is_constant and keeps_lengths(made.axes, target.axes):
-            passes.append(Pass(tensor, move, other.mean))
-        else:
-            _, factor = aligned(made, other)
-            passes.append(Pass(tensor, times(move, factor.pairs)))
-    return passes
+        passes += by_factor(tensor, target, made, other)
+    return [replace(p, along_output=_one_per_row(call, p.tensor)) for p in passes]
+
+
+def _one_per_row(call: Call, tensor: int) -> bool:
+    """Whether a factor or divisor is one number for all features of a position."""
+    shape, made = call.graph.tensors[tensor].shape, call.shape()
+    return len(shape) == len(made) > 1 and shape[-1] == 1 < made[-1] and shape[:-1] == made[:-1]
 
 
 @forward("div", "divide", "true_divide")
@@ -95,15 +101,15 @@ def divide_backward(call: Call) -> list[Pass]:
     inverse = reciprocal(two)
     if inverse is None:
         return []
-    passes = []
+    passes: list[Pass] = []
     if one_id is not None:
-        _, factor = aligned(made, inverse)
-        passes.append(Pass(one_id, times(mover(made.axes, call.states[one_id].axes), factor.pairs)))
+        passes += by_factor(one_id, call.states[one_id], made, inverse)
     if two_id is not None:
         _, square = aligned(made, function_of(inverse, inverse.values**2))
         top = aligned(made, call.state(0))[1]
         pairs = square.pairs * top.pairs
-        passes.append(Pass(two_id, times(mover(made.axes, two.axes), pairs)))
+        move = times(mover(made.axes, two.axes), pairs)
+        passes.append(Pass(two_id, move, along_output=_one_per_row(call, two_id)))
     return passes
 
 
@@ -123,12 +129,11 @@ def mixed(chosen: State, one: State, two: State) -> State:
     """chosen·x + (1 − chosen)·y for a 0/1 tensor ``chosen``."""
     from fanin.propagation.algebra import added, shifted
 
-    huge = 1e4
     if chosen.known is not None:
-        if two.is_constant and two.mean < -huge:
-            return blocked_where(one, ~chosen.known.bool())
-        if one.is_constant and one.mean < -huge:
-            return blocked_where(two, chosen.known.bool())
+        if _is_never(two):
+            return blocked_where(one, ~chosen.known.bool(), two.mean + two.blocked_level)
+        if _is_never(one):
+            return blocked_where(two, chosen.known.bool(), one.mean + one.blocked_level)
     opposite = shifted(scaled(chosen, -1.0), 1.0)
     a, b = multiplied(one, chosen), multiplied(two, opposite)
     # x·1[A] and y·1[not A] never meet: E[ab] = 0, which the means do not say.
@@ -147,14 +152,17 @@ def E_product(chosen: State, opposite: State) -> State:  # noqa: N802
     return gaussian(chosen.axes, 0.0, chosen.mean - chosen.pairs)
 
 
-def blocked_where(state: State, blocked: object) -> State:
+def _is_never(state: State) -> bool:
+    """Whether a mask holds it: a huge negative number or −∞ everywhere."""
+    everywhere = state.blocked is not None and bool(state.blocked.all())
+    return everywhere or (state.is_constant and state.mean < MASKING)
+
+
+def blocked_where(state: State, blocked: torch.Tensor, level: float) -> State:
     """The state with a mask of positions that a softmax must not see."""
-    from dataclasses import replace
-
-    import torch
-
-    assert isinstance(blocked, torch.Tensor)
-    return replace(state, blocked=blocked)
+    return replace(
+        state, known=None, blocked=either(state.blocked, blocked), blocked_level=level
+    )
 
 
 @backward("where")
@@ -164,13 +172,11 @@ def where_backward(call: Call) -> list[Pass]:
 
     made, chosen = call.made(), call.state(0)
     opposite = shifted(scaled(chosen, -1.0), 1.0)
-    passes = []
+    passes: list[Pass] = []
     for position, share in ((1, chosen), (2, opposite)):
         tensor = call.tensor(position)
         if tensor is not None:
-            _, factor = aligned(made, share)
-            move = mover(made.axes, call.states[tensor].axes)
-            passes.append(Pass(tensor, times(move, factor.pairs)))
+            passes += by_factor(tensor, call.states[tensor], made, share)
     return passes
 
 
@@ -189,8 +195,7 @@ def masked_fill_backward(call: Call) -> list[Pass]:
     if tensor is None:
         return []
     opposite = shifted(scaled(call.state(1), -1.0), 1.0)
-    _, factor = aligned(made, opposite)
-    return [Pass(tensor, times(mover(made.axes, call.states[tensor].axes), factor.pairs))]
+    return by_factor(tensor, call.states[tensor], made, opposite)
 
 
 @forward("addcmul")

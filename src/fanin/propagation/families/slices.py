@@ -8,18 +8,33 @@ import numpy as np
 
 from fanin.propagation.algebra import scaled
 from fanin.propagation.call import Call
+from fanin.propagation.carrying import Carry, placed, restored
 from fanin.propagation.families.views import moved_state
 from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, shape_of
+from fanin.propagation.profile import settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import State
+from fanin.propagation.state import State, at_places, moved_profiles
 
 
-def sliced(state: State, dim: int, length: int, view: object, start: int | None = None) -> State:
-    """A part of one axis: the other moments stay.
+def sliced(
+    state: State,
+    dim: int,
+    length: int,
+    view: object,
+    start: int | None = None,
+    step: int | None = 1,
+) -> State:
+    """A part of one axis: the other moments stay, but for powers that differ along it.
 
-    ``start`` is where the part begins; None for parts that are no range.
+    ``start`` is where the part begins, every ``step``-th place is taken; None for parts that are
+    no range.
     """
+    if start is None or step is None:
+        state = _no_longer(state, dim)
+    else:
+        state = at_places(state, dim, slice(start, start + step * length, step))
+        start = start if step == 1 else None
     axes, position = state.axes, atom_range(state.axes, dim).start
     arrangement = Arrangement(atoms_of(axes), [state.pairs, state.base.pairs])
     for _ in range(len(axes[dim]) - 1):
@@ -30,16 +45,34 @@ def sliced(state: State, dim: int, length: int, view: object, start: int | None 
     new = (*axes[:dim], (length,) if length != 1 else (), *axes[dim + 1 :])
     pieces = state.pieces
     if pieces is None or pieces.axis != dim:
-        return moved_state(state, new, arrays[0], arrays[1], view, pieces)
-    part = moved_state(state, new, arrays[0], arrays[1], view)
+        return moved_state(state, new, arrays[0], arrays[1], view, pieces, lambda p: p)
+    part = moved_state(state, new, arrays[0], arrays[1], view, None, lambda p: p)
     if start is None:
         return part
     part = scaled(part, pieces.factor(start, length) ** 0.5)
     return replace(part, pieces=pieces.part(start, length))
 
 
+def _no_longer(state: State, dim: int) -> State:
+    """Places of which nobody knows where they are: the mean power along that axis."""
+    profile, inner = moved_profiles(
+        state, lambda p: None if p is None else settled(p.mean(axis=dim, keepdims=True))[0]
+    )
+    return replace(
+        state, profile=profile, base=replace(state.base, profile=inner), blocked=None
+    )
+
+
 def without_axis(state: State, dim: int) -> State:
     """An axis of length 1 taken out."""
+    profile, inner = moved_profiles(state, lambda p: None if p is None else p.squeeze(dim))
+    blocked = state.blocked
+    if blocked is not None:
+        blocked = blocked.reshape((1,) * (len(state.axes) - blocked.dim()) + tuple(blocked.shape))
+        blocked = blocked.squeeze(dim)
+    state = replace(
+        state, profile=profile, base=replace(state.base, profile=inner), blocked=blocked
+    )
     pieces = state.pieces
     if pieces is not None and pieces.axis > dim:
         pieces = replace(pieces, axis=pieces.axis - 1)
@@ -73,9 +106,11 @@ def part_of(pairs: Array, given: Axes, target: Axes, dim: int) -> Array:
     return fit(pairs * share.reshape(view), joined, target)
 
 
-def _into(call: Call, move: Callable[[Array], Array], piece: float = 1.0) -> list[Pass]:
+def _into(
+    call: Call, move: Callable[[Array], Array], piece: float = 1.0, carry: Carry | None = None
+) -> list[Pass]:
     tensor = call.tensor(0)
-    return [] if tensor is None else [Pass(tensor, move, piece=piece)]
+    return [] if tensor is None else [Pass(tensor, move, piece=piece, carry=carry)]
 
 
 def _start(call: Call, dim: int) -> int:
@@ -94,9 +129,8 @@ def slice_(call: Call) -> State:
     """A range of one axis."""
     dim = _dim(call, call.raw(1, "dim", 0) or 0)
     view = (call.name, *call.operation.args[1:])
-    step = call.raw(4, "step", 1) or 1
-    start = _start(call, dim) if step == 1 else None
-    return sliced(call.state(0), dim, call.shape()[dim], view, start)
+    step = int(call.raw(4, "step", 1) or 1)
+    return sliced(call.state(0), dim, call.shape()[dim], view, _start(call, dim), step)
 
 
 @backward("slice", "narrow", "slice_copy")
@@ -107,7 +141,11 @@ def slice_backward(call: Call) -> list[Pass]:
     if shape_of(made) == shape_of(target):
         return _into(call, lambda pairs: fit(pairs, made, target))
     piece = piece_factor(call.state(0), dim, _start(call, dim), shape_of(made)[dim])
-    return _into(call, lambda pairs: part_of(pairs, made, target, dim), piece)
+    step = call.raw(4, "step", 1) or 1
+    start, length = _start(call, dim), shape_of(made)[dim]
+    places = slice(start, start + length * step, step)
+    carry = placed(shape_of(made), shape_of(target), dim, places)
+    return _into(call, lambda pairs: part_of(pairs, made, target, dim), piece, carry)
 
 
 @forward("select", "select_copy")
@@ -125,7 +163,8 @@ def select_backward(call: Call) -> list[Pass]:
     made, target = call.made().axes, call.state(0).axes
     kept = (*made[:dim], (), *made[dim:])
     piece = piece_factor(call.state(0), dim, _start(call, dim), 1)
-    return _into(call, lambda pairs: part_of(pairs, kept, target, dim), piece)
+    carry = restored(dim, placed(shape_of(kept), shape_of(target), dim, _start(call, dim)))
+    return _into(call, lambda pairs: part_of(pairs, kept, target, dim), piece, carry)
 
 
 def _piece_dim(call: Call) -> int:
@@ -171,6 +210,9 @@ def split_backward(call: Call) -> list[Pass]:
             None,
             k,
             piece=piece_factor(call.state(0), dim, start, call.shape(k)[dim]),
+            carry=placed(
+                call.shape(k), shape_of(target), dim, slice(start, start + call.shape(k)[dim])
+            ),
         )
         for k, start in enumerate(_starts(call, dim))
     ]
@@ -198,6 +240,16 @@ def unbind_backward(call: Call) -> list[Pass]:
         return part_of(pairs, (*made[:dim], (), *made[dim:]), target, dim)
 
     return [
-        Pass(tensor, partial(move, k=k), None, k, piece=piece_factor(call.state(0), dim, k, 1))
+        Pass(
+            tensor,
+            partial(move, k=k),
+            None,
+            k,
+            piece=piece_factor(call.state(0), dim, k, 1),
+            carry=restored(
+                dim,
+                placed((*call.shape(k)[:dim], 1, *call.shape(k)[dim:]), shape_of(target), dim, k),
+            ),
+        )
         for k in range(len(call.operation.outputs))
     ]
