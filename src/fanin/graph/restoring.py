@@ -34,10 +34,9 @@ class _Content:
             return
         if self.tensor._version != self.version or not torch.equal(self.tensor, self.copy):
             with torch.no_grad():
-                bare = self.tensor.detach()
-                if bare.shape != self.copy.shape:  # an observer that grew with what it saw
-                    bare.resize_(self.copy.shape)
-                bare.copy_(self.copy)
+                if self.tensor.shape != self.copy.shape:  # an observer that grew with what it saw
+                    self.tensor.resize_(self.copy.shape)
+                self.tensor.detach().copy_(self.copy)
 
 
 class _Snapshot:

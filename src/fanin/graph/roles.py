@@ -8,6 +8,7 @@ from fanin.graph.evidence import Facts
 from fanin.graph.graph import Graph
 from fanin.graph.lesser_roles import read_lesser
 from fanin.graph.role import ParameterRole, Role
+from fanin.graph.siblings import read_siblings
 from fanin.graph.use import Part
 from fanin.graph.weight_roles import read_weight
 
@@ -41,6 +42,7 @@ def read_roles(graph: Graph) -> Mapping[str, ParameterRole]:
             roles[name] = read_weight(facts, name, uses)
         else:
             roles[name] = read_lesser(facts, name, uses)
+    roles |= read_siblings(graph, roles)
     # A bias comes apart as its weight does: packed q/k/v, gates of an LSTM.
     for name, role in roles.items():
         roles[name] = _with_blocks_of_weight(facts, role, roles, graph)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 
+from fanin.axes import Axes
 from fanin.graph.graph import Graph, Operation
 from fanin.graph.role import Role
 from fanin.planning.subject import Circumstances, Subject, once_per_model
@@ -17,6 +18,15 @@ def block_number(name: str) -> int | None:
     """The first index in a name: 3 for ``model.layers.3.mlp.weight``; None without one."""
     found = _INDEX.search(name)
     return int(found.group(1)) if found else None
+
+
+def reference_axes(subject: Subject) -> Axes:
+    """The axes as He et al. and the code of ResNets count: k²·C_out, whatever the stride.
+
+    A stride of s leaves 1/s² of those outputs to an input; references leave that aside.
+    """
+    axes = subject.axes
+    return Axes(**{**axes.__dict__, "stride": ()}) if axes.stride and not axes.transposed else axes
 
 
 def branches_of(subject: Subject, circumstances: Circumstances) -> int:

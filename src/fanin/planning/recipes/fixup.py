@@ -1,11 +1,11 @@
 """fixup: residual networks without normalisation."""
 
 from fanin.graph.role import Role
-from fanin.planning.families import branches_of
+from fanin.planning.families import branches_of, reference_axes
 from fanin.planning.recipe import Decision, Recipe
 from fanin.planning.small_parameters import small_parameter
 from fanin.planning.subject import Circumstances, Subject
-from fanin.schemes import VarianceScaling, Zeros
+from fanin.schemes import Ones, VarianceScaling, Zeros
 
 
 def decide(subject: Subject, circumstances: Circumstances) -> Decision:
@@ -13,17 +13,20 @@ def decide(subject: Subject, circumstances: Circumstances) -> Decision:
     role, evidence = subject.role, subject.role.evidence
     if role.role is Role.HEAD:
         return Decision(Zeros(), "head: 0", evidence)
+    if role.role in {Role.GATE, Role.LAYER_SCALE} and role.kind != "prelu":
+        return Decision(Ones(), "multiplier: 1", evidence)
     if not subject.is_layer_weight:
         return small_parameter(subject, circumstances)
     if subject.writes_residual:
         return Decision(Zeros(), "last layer of a residual branch: 0", evidence)
-    size = branch_size(subject, circumstances)
+    size, axes = branch_size(subject, circumstances), reference_axes(subject)
     if size < 2:
-        return Decision(VarianceScaling(scale=2.0, mode="fan_out"), "He, fan_out", evidence)
+        he = VarianceScaling(scale=2.0, mode="fan_out")
+        return Decision(he, "He, fan_out = k²·C_out", evidence, axes=axes)
     count = branches_of(subject, circumstances)
     scale = 2.0 * count ** (-1 / (size - 1))
     reason = f"inside a branch of {size} layers, one of {count}: He · {count}^(−1/{2 * size - 2})"
-    return Decision(VarianceScaling(scale=scale, mode="fan_out"), reason, evidence)
+    return Decision(VarianceScaling(scale=scale, mode="fan_out"), reason, evidence, axes=axes)
 
 
 def branch_size(subject: Subject, circumstances: Circumstances) -> int:
@@ -68,8 +71,8 @@ RECIPE = Recipe(
     paper="Zhang, Dauphin & Ma, Fixup Initialization, ICLR 2019",
     docs="""\
 For residual networks without normalisation: L branches of m layers each. All but the last layer of
-a branch N(0, 2/fan_out) times L^(−1/(m−1)) in variance, the last one and the classifier 0. It also
-wants scalar biases (0) and multipliers (1) in the architecture: where they are, their constructor's
-values stay.""",
+a branch N(0, 2/(k²·C_out)), whatever the stride, times L^(−1/(m−1)) in variance, the last one and
+the classifier 0. It also wants scalar biases and multipliers in the architecture: where they are,
+they start at 0 and 1.""",
     decide=decide,
 )
