@@ -1,334 +1,278 @@
-"""Deep plain nets: the same learning-rate grid for every start, many nets trained at once.
+"""Deep plain nets: which start trains at which depth, rates chosen and results reported apart.
 
-    python benchmarks/deep.py                       # sized to this machine
-    python benchmarks/deep.py --depths 30 100 --activations relu gelu --seeds 2
-    FASHION_MNIST=dir python benchmarks/deep.py     # the four .gz files of the data set in dir
+    python benchmarks/deep.py --out deep.json           # goes on where a killed run stopped
+    python benchmarks/deep.py --out deep.json --minutes 60
+    python benchmarks/deep.py --out deep.json --show    # the table of what has been run
+    python benchmarks/deep.py --only mlp/100/relu       # cells whose name begins so
+    FASHION_MNIST=dir python benchmarks/deep.py …       # the four .gz files of the data set in dir
 
-Data: Fashion-MNIST (Debian's dataset-fashion-mnist), else scikit-learn's digits. Every net of one
-depth and activation is trained in one stack: the same batches in the same order, SGD with momentum
-0.9, batch 128; per start and rate one accuracy for each seed, on held-out data. A start is shown
-at the rate with the best mean. What was run and what was not is printed at the end.
+Data: Fashion-MNIST (Debian's dataset-fashion-mnist), else scikit-learn's digits.  SGD, momentum
+0.9, the same batches in the same order for every net of a depth.
+
+For each start (arm) the learning rate is chosen on seed 0, from one grid for all arms, by the
+accuracy after half of the steps on training images held back for that.  The other seeds then train
+at that rate, and their accuracy on the test images is reported, each seed's.  A net whose loss is
+no longer finite is stopped and counts as 10 %; one whose loss is still that of chance halfway is
+stopped there and counts with the accuracy that it has.  At 300 layers and more the rivals are one:
+the one that did best at 100.  Cells are run in order of importance until the time is up; what was
+not run is listed.
 """
 
 import argparse
 import copy
-import gzip
-import os
+import json
+import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
+from deep_nets import Data, Part, Residual, Stack, cnn, load, mlp
+from deep_table import table
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 import fanin
 
-WIDTH, CHANNELS, BATCH = 128, 32, 128
-RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
-ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
-    "relu": nn.ReLU,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "tanh": nn.Tanh,
-    "leaky_relu": lambda: nn.LeakyReLU(0.2),
-    "softplus": nn.Softplus,
-}
-ARMS = ("torch", "xavier_normal", "kaiming_normal", "orthogonal", "lsuv", "anyinit", "auto")
-HOMES = (os.environ.get("FASHION_MNIST", ""), "/usr/share/datasets/fashion-mnist")
+RIVALS = ("torch", "xavier_normal", "kaiming_normal", "orthogonal", "lsuv", "anyinit")
+ARMS = ("auto", *RIVALS)
+MAIN = ("relu", "gelu", "silu", "tanh")
+MLP_ACTIVATIONS = (*MAIN, "leaky_relu", "softplus")
+BEYOND = ("sigmoid", "elu", "selu", "mish")
+CHANCE = 0.1
+UNLEARNT = 0.005
+"""Nats below ln 10 that a loss, as a mean of 20 steps, must have reached halfway."""
 
 
-@dataclass
-class Data:
-    name: str
-    x: torch.Tensor
-    y: torch.Tensor
-    held_x: torch.Tensor
-    held_y: torch.Tensor
+@dataclass(frozen=True)
+class Cell:
+    """One start of one net: ``mlp/100/relu/auto``."""
+
+    kind: str
+    depth: int
+    activation: str
+    arm: str
+    seeds: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind}/{self.depth}/{self.activation}/{self.arm}"
+
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """One grid for all arms of a depth."""
+        if self.depth >= 1000:
+            return (3e-5, 1e-4, 3e-4, 1e-3)
+        if self.depth >= 300:
+            return (1e-4, 3e-4, 1e-3, 3e-3)
+        if self.kind == "cnn":
+            return (1e-3, 3e-3, 1e-2, 3e-2)
+        return (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
-def load() -> Data:
-    for home in HOMES:
-        folder = Path(home)
-        if home and (folder / "train-images-idx3-ubyte.gz").exists():
-            parts = []
-            for kind in ("train", "t10k"):
-                with gzip.open(folder / f"{kind}-images-idx3-ubyte.gz") as file:
-                    x = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
-                with gzip.open(folder / f"{kind}-labels-idx1-ubyte.gz") as file:
-                    y = np.frombuffer(file.read(), np.uint8, offset=8)
-                parts.append((torch.tensor(x), torch.tensor(y).long()))
-            (x, y), (hx, hy) = parts
-            mean, std = x.float().mean(), x.float().std()
-            return Data("Fashion-MNIST", (x - mean) / std, y, (hx - mean) / std, hy)
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    x = torch.tensor(digits.images).float()
-    x, y = (x - x.mean()) / x.std(), torch.tensor(digits.target).long()
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
-    x, y = x[order], y[order]
-    return Data("digits (no Fashion-MNIST found)", x[:1400], y[:1400], x[1400:], y[1400:])
-
-
-def mlp(inputs: int, depth: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Flatten(), nn.Linear(inputs, WIDTH), activation()]
-    for _ in range(depth - 2):
-        layers += [nn.Linear(WIDTH, WIDTH), activation()]
-    return nn.Sequential(*layers, nn.Linear(WIDTH, 10))
-
-
-def cnn(depth: int, activation: Callable[[], nn.Module]) -> nn.Sequential:
-    layers: list[nn.Module] = [nn.Conv2d(1, CHANNELS, 3, 2, 1), activation(),
-                               nn.Conv2d(CHANNELS, CHANNELS, 3, 2, 1), activation()]  # fmt: skip
-    for _ in range(depth - 2):
-        layers += [nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), activation()]
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(CHANNELS, 10))
+def cells(best_rival: Callable[[str], str | None]) -> Iterator[Cell]:
+    """All cells, the most important first."""
+    for name in ("relu", "tanh"):
+        yield Cell("mlp", 1000, name, "auto", 3)
+    for name in ("relu", "gelu", "tanh"):
+        for arm in ARMS:
+            yield Cell("mlp", 100, name, arm, 5)
+    for name in ("gelu", "silu"):
+        yield Cell("mlp", 1000, name, "auto", 3)
+    for name in ("silu", "leaky_relu", "softplus"):
+        for arm in ARMS:
+            yield Cell("mlp", 100, name, arm, 5)
+    for name in MAIN:
+        yield Cell("mlp", 10, name, "auto", 3)
+        yield Cell("residual", 30, name, "auto", 3)
+    for name in BEYOND:
+        for arm in ("auto", "lsuv"):
+            yield Cell("mlp", 100, name, arm, 3)
+    for arm in ARMS:
+        for name in MLP_ACTIVATIONS:
+            yield Cell("mlp", 30, name, arm, 5)
+    for arm in ARMS:
+        for name in ("relu", "gelu", "tanh"):
+            yield Cell("cnn", 50, name, arm, 2)
+    for name in MLP_ACTIVATIONS:
+        yield Cell("mlp", 300, name, "auto", 3)
+        rival = best_rival(name)
+        if rival is not None:
+            yield Cell("mlp", 300, name, rival, 3)
+    for name in MLP_ACTIVATIONS:
+        rival = best_rival(name)
+        if rival is not None:
+            yield Cell("mlp", 1000, name, rival, 3)
+        yield Cell("mlp", 1000, name, "auto", 3)
 
 
-class Residual(nn.Module):
-    """Pre-activation residual net of the same width: what architecture, not weights, would do."""
-
-    def __init__(self, inputs: int, depth: int, activation: Callable[[], nn.Module]) -> None:
-        super().__init__()
-        self.first = nn.Linear(inputs, WIDTH)
-        self.blocks = nn.ModuleList(
-            nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, WIDTH), activation(),
-                          nn.Linear(WIDTH, WIDTH))
-            for _ in range(max((depth - 2) // 2, 1))
-        )  # fmt: skip
-        self.head = nn.Sequential(nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 10))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.first(x.flatten(1))
-        for block in self.blocks:
-            x = x + block(x)
-        return self.head(x)
+def build(cell: Cell, inputs: int) -> nn.Module:
+    if cell.kind == "residual":
+        return Residual(inputs, cell.depth, cell.activation)
+    make = cnn(cell.depth, cell.activation) if cell.kind == "cnn" else None
+    return make or mlp(inputs, cell.depth, cell.activation)
 
 
-def lsuv(model: nn.Module, x: torch.Tensor) -> None:
-    """Orthonormal, then each layer's output scaled to unit std in turn (Mishkin & Matas 2016)."""
-    layers = [m for m in model.modules() if isinstance(m, nn.Linear | nn.Conv2d)]
-    for layer in layers:
-        nn.init.orthogonal_(layer.weight)
-        nn.init.zeros_(layer.bias)
-    with torch.no_grad():
-        for layer in layers:
-            seen: list[float] = []
-            handle = layer.register_forward_hook(lambda m, i, o, s=seen: s.append(float(o.std())))
-            for _ in range(10):
-                model(x)
-                if abs(seen[-1] - 1) < 0.1 or not seen[-1] > 0:
-                    break
-                layer.weight /= seen[-1]
-            handle.remove()
-
-
-def start(model: nn.Module, arm: str, x: torch.Tensor, seed: int) -> None:
-    """Initialise in place."""
+def started(cell: Cell, data: Data, seed: int, batch: int) -> nn.Module:
+    """A net initialised by the cell's arm."""
     torch.manual_seed(seed)
-    if arm == "lsuv":
-        lsuv(model, x)
-    elif arm == "anyinit":
+    net, x = build(cell, data.train.x[0].numel()), data.train.x[:batch]
+    x = x[:, None] if cell.kind == "cnn" else x
+    if cell.arm == "anyinit":
         import anyinit
 
-        anyinit.initialize(model, input_spec=tuple(x.shape), seed=seed)
+        anyinit.initialize(net, input_spec=tuple(x.shape), seed=seed)
     else:
-        fanin.initialize(model, x, arm, seed=seed)
-
-
-class Stack:
-    """Nets of one chain, each layer's weights in one tensor: (nets, …)."""
-
-    def __init__(self, nets: list[nn.Sequential], device: torch.device) -> None:
-        self.chain = [copy.deepcopy(m) for m in nets[0]]
-        self.count = len(nets)
-        self.weights: dict[int, list[torch.Tensor]] = {}
-        for index, module in enumerate(self.chain):
-            if isinstance(module, nn.Linear | nn.Conv2d):
-                self.weights[index] = [
-                    torch.stack([getattr(net[index], name).detach() for net in nets])
-                    .to(device)
-                    .requires_grad_()
-                    for name in ("weight", "bias")
-                ]
-        self.parameters = [p for pair in self.weights.values() for p in pair]
-        self.velocity = [torch.zeros_like(p) for p in self.parameters]
-
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, …) -> (nets, batch, classes)."""
-        n, h = self.count, x
-        convolutional = isinstance(self.chain[0], nn.Conv2d)
-        h = h[:, None].repeat(1, n, 1, 1) if convolutional else h.flatten(1).expand(n, -1, -1)
-        for index, module in enumerate(self.chain):
-            if isinstance(module, nn.Linear):
-                w, b = self.weights[index]
-                h = torch.baddbmm(b[:, None], h, w.transpose(1, 2))
-            elif isinstance(module, nn.Conv2d):
-                w, b = self.weights[index]
-                h = F.conv2d(
-                    h, w.flatten(0, 1), b.flatten(), module.stride, module.padding, groups=n
-                )
-            elif isinstance(module, nn.AdaptiveAvgPool2d):
-                h = h.mean((2, 3)).unflatten(1, (n, -1)).transpose(0, 1)
-            elif not isinstance(module, nn.Flatten):
-                h = module(h)
-        return h
-
-    def step(self, x: torch.Tensor, y: torch.Tensor, rates: torch.Tensor) -> None:
-        out = self(x)
-        loss = F.cross_entropy(out.flatten(0, 1), y.repeat(self.count)) * self.count
-        gradients = torch.autograd.grad(loss, self.parameters)
-        with torch.no_grad():
-            for p, v, g in zip(self.parameters, self.velocity, gradients, strict=True):
-                v.mul_(0.9).add_(g)
-                p.sub_(rates.reshape(-1, *(1,) * (p.dim() - 1)) * v)
-
-    @torch.no_grad()
-    def accuracy(self, data: Data, device: torch.device) -> torch.Tensor:
-        right = torch.zeros(self.count, device=device)
-        for k in range(0, len(data.held_x), 1000):
-            out = self(data.held_x[k : k + 1000].to(device))
-            right += (out.argmax(-1) == data.held_y[k : k + 1000].to(device)).sum(1)
-        return (right / len(data.held_x)).cpu()
+        fanin.initialize(net, x, cell.arm, seed=seed)
+    return net
 
 
 @dataclass
-class Result:
-    accuracies: dict[str, dict[float, list[float]]] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
+class Trainer:
+    """Trains nets of a cell, several in one stack where they are chains."""
+
+    data: Data
+    steps: int
+    batch: int
+    device: torch.device
+
+    def run(
+        self, cell: Cell, seeds: list[int], rates: list[float], *, test: bool
+    ) -> list[dict[str, Any]]:
+        """One record for each seed and rate, both lists side by side; a test runs all steps."""
+        nets = {seed: started(cell, self.data, seed, self.batch) for seed in dict.fromkeys(seeds)}
+        records: list[dict[str, Any]] = []
+        at_once = 1 if cell.kind == "residual" else max(1, 4000 // cell.depth)
+        for k in range(0, len(seeds), at_once):
+            some = list(zip(seeds[k : k + at_once], rates[k : k + at_once], strict=True))
+            train = self._alone if cell.kind == "residual" else self._stacked
+            results = train([nets[s] for s, _ in some], [r for _, r in some], test=test)
+            for (seed, rate), (accuracy, stopped) in zip(some, results, strict=True):
+                records.append(
+                    {"seed": seed, "rate": rate, "accuracy": accuracy, "stopped": stopped}
+                )
+        return records
+
+    def _rows(self, test: bool) -> Iterator[torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        for _ in range(self.steps if test else self.steps // 2):
+            yield torch.randint(len(self.data.train.x), (self.batch,), generator=generator)
+
+    def _part(self, test: bool) -> Part:
+        return self.data.test if test else self.data.validation
+
+    def _stacked(
+        self, nets: list[Any], rates: list[float], *, test: bool
+    ) -> list[tuple[float, int | None]]:
+        stack = Stack(nets, rates, self.device)
+        stopped: dict[int, int] = {}
+        found: dict[int, float] = {}
+        recent: list[torch.Tensor] = []
+        for step, rows in enumerate(self._rows(test)):
+            x, y = self.data.train.x[rows], self.data.train.y[rows]
+            losses = stack.step(x.to(self.device), y.to(self.device))
+            dead = ~torch.isfinite(losses)
+            recent = [*recent[-19:], losses]
+            if step == self.steps // 2 and test:
+                unlearnt = torch.stack(recent).mean(0) > math.log(10) - UNLEARNT
+                if unlearnt.any():
+                    accuracy = stack.accuracy(self._part(test), self.device)
+                    found.update(zip(stack.alive, accuracy, strict=True))
+                dead |= unlearnt
+            if dead.any():
+                stopped.update(dict.fromkeys(stack.drop(dead), step))
+                recent = [r[~dead] for r in recent]
+            if not stack.alive:
+                break
+        if stack.alive:
+            accuracy = stack.accuracy(self._part(test), self.device)
+            found.update(zip(stack.alive, accuracy, strict=True))
+        return [(found.get(i, CHANCE), stopped.get(i)) for i in range(len(nets))]
+
+    def _alone(
+        self, nets: list[nn.Module], rates: list[float], *, test: bool
+    ) -> list[tuple[float, int | None]]:
+        net = copy.deepcopy(nets[0]).to(self.device)
+        optimizer = torch.optim.SGD(net.parameters(), lr=rates[0], momentum=0.9)
+        for rows in self._rows(test):
+            optimizer.zero_grad()
+            x, y = self.data.train.x[rows].to(self.device), self.data.train.y[rows].to(self.device)
+            F.cross_entropy(net(x), y).backward()
+            optimizer.step()
+        part = self._part(test)
+        with torch.no_grad():
+            right = net(part.x.to(self.device)).argmax(1).cpu() == part.y
+        return [(float(right.float().mean()), None)]
 
 
-def run(
-    build: Callable[[], nn.Sequential],
-    arms: tuple[str, ...],
-    rates: tuple[float, ...],
-    seeds: int,
-    steps: int,
-    data: Data,
-    device: torch.device,
-    memory: int,
-) -> Result:
-    """Train every (arm, rate, seed) on the same batches."""
-    result = Result()
-    nets: list[tuple[str, float, int, nn.Sequential]] = []
-    sample = data.x[:BATCH].float()
-    for arm in arms:
-        try:
-            for seed in range(seeds):
-                torch.manual_seed(seed)
-                net = build()
-                x = sample[:, None] if isinstance(net[0], nn.Conv2d) else sample
-                start(net, arm, x, seed)
-                nets += [(arm, rate, seed, net) for rate in rates]
-        except ImportError as error:
-            result.skipped[arm] = str(error)
-        except Exception as error:  # a rival that cannot: said, not hidden
-            result.skipped[arm] = f"{type(error).__name__}: {error}".splitlines()[0][:90]
-    order = torch.randperm(
-        len(data.x) * max(steps * BATCH // len(data.x) + 1, 1),
-        generator=torch.Generator().manual_seed(0),
-    ) % len(data.x)
-    for first in range(0, len(nets), memory):
-        part = nets[first : first + memory]
-        stack = Stack([net for *_, net in part], device)
-        speeds = torch.tensor([rate for _, rate, *_ in part], device=device)
-        for step in range(steps):
-            rows = order[step * BATCH : (step + 1) * BATCH]
-            stack.step(data.x[rows].to(device).float(), data.y[rows].to(device), speeds)
-        for (arm, rate, _, _), value in zip(part, stack.accuracy(data, device), strict=True):
-            result.accuracies.setdefault(arm, {}).setdefault(rate, []).append(float(value))
-    return result
-
-
-def train_residual(depth: int, activation: str, data: Data, steps: int, rate: float) -> float:
-    net = Residual(data.x[0].numel(), depth, ACTIVATIONS[activation])
-    fanin.initialize(net, data.x[:BATCH].float(), "auto", seed=0)
-    optimizer = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(steps):
-        rows = torch.randint(len(data.x), (BATCH,), generator=generator)
-        optimizer.zero_grad()
-        F.cross_entropy(net(data.x[rows].float()), data.y[rows]).backward()
-        optimizer.step()
-    with torch.no_grad():
-        return float((net(data.held_x.float()).argmax(1) == data.held_y).float().mean())
-
-
-def lines(label: str, result: Result) -> Iterator[str]:
-    for arm, by_rate in result.accuracies.items():
-        rate = max(by_rate, key=lambda r: np.mean(by_rate[r]))
-        seeds = "  ".join(f"{100 * a:5.1f}" for a in by_rate[rate])
-        yield (f"{label:28} {arm:15} {100 * np.mean(by_rate[rate]):6.1f}   rate {rate:<8.0e} "
-               f"seeds {seeds}")  # fmt: skip
-    for arm, reason in result.skipped.items():
-        yield f"{label:28} {arm:15} not run: {reason}"
+def run_cell(
+    cell: Cell, trainer: Trainer, record: dict[str, Any], save: Callable[[], None]
+) -> None:
+    """Fill the record of a cell: its choice of rate first, then its seeds."""
+    if "choice" not in record:
+        rates = list(cell.rates)
+        record["choice"] = trainer.run(cell, [0] * len(rates), rates, test=False)
+        save()
+    if "seeds" not in record:
+        best = max(record["choice"], key=lambda r: r["accuracy"])
+        seeds = list(range(1, 1 + cell.seeds))
+        record["seeds"] = trainer.run(cell, seeds, [best["rate"]] * len(seeds), test=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
-    gpu = torch.cuda.is_available()
-    parser.add_argument("--depths", type=int, nargs="*", default=[30, 100, 300, 1000])
-    parser.add_argument("--cnn-depths", type=int, nargs="*", default=[50])
-    parser.add_argument("--activations", nargs="*", default=list(ACTIVATIONS))
-    parser.add_argument("--arms", nargs="*", default=list(ARMS))
-    parser.add_argument("--seeds", type=int, default=5 if gpu else 3)
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--rates", type=float, nargs="*", default=list(RATES))
-    parser.add_argument("--beside", action="store_true", help="a 10-layer and a residual net too")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("deep.json"))
+    parser.add_argument("--show", action="store_true", help="print the table and stop")
+    parser.add_argument("--only", nargs="*", default=[""], help="beginnings of cell names")
+    parser.add_argument("--minutes", type=float, default=float("inf"))
+    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--cnn-steps", type=int, default=100)
     options = parser.parse_args()
-    device = torch.device("cuda" if gpu else "cpu")
-    data, began = load(), time.time()
-    inputs = data.x[0].numel()
-    print(f"{data.name}, {len(data.x)} samples, {options.steps} steps, {device}; mean held-out "
-          f"accuracy in %, at the best of rates {options.rates}\n", flush=True)  # fmt: skip
-    left_out = []
-    for depth in options.depths:
-        for name in options.activations:
-            # At 300 layers and more: auto and the best of the others at 100, on a CPU.
-            arms = tuple(options.arms)
-            if depth >= 300 and not gpu and len(arms) > 2:
-                arms = ("orthogonal", "auto")
-                left_out.append(f"{name} at {depth} layers: only {', '.join(arms)}")
-            memory = max(1, (60_000 if gpu else 4_000) // depth)
-            result = run(
-                lambda d=depth, n=name: mlp(inputs, d, ACTIVATIONS[n]),
-                arms,
-                tuple(options.rates),
-                options.seeds,
-                options.steps,
-                data,
-                device,
-                memory,
-            )
-            print("\n".join(lines(f"MLP {depth} × {WIDTH} {name}", result)), flush=True)
-    for depth in options.cnn_depths:
-        for name in [n for n in options.activations if n in ("relu", "gelu", "tanh")]:
-            result = run(lambda d=depth, n=name: cnn(d, ACTIVATIONS[n]), tuple(options.arms),
-                         tuple(options.rates), options.seeds, options.steps, data, device,
-                         max(1, (2_000 if gpu else 400) // depth))  # fmt: skip
-            print("\n".join(lines(f"CNN {depth} × {CHANNELS} {name}", result)), flush=True)
-    if options.beside:
-        for name in options.activations:
-            result = run(
-                lambda n=name: mlp(inputs, 10, ACTIVATIONS[n]),
-                ("auto",),
-                tuple(options.rates),
-                options.seeds,
-                options.steps,
-                data,
-                device,
-                400,
-            )
-            print("\n".join(lines(f"beside: MLP 10 × {WIDTH} {name}", result)), flush=True)
-            best = max((train_residual(32, name, data, options.steps, rate), rate)
-                       for rate in options.rates)  # fmt: skip
-            print(f"beside: residual net, 30 layers {name}: {100 * best[0]:.1f} at {best[1]:.0e}")
-    print(f"\n{time.time() - began:.0f} s. Not run: "
-          + ("; ".join(left_out) if left_out else "nothing that was asked for") + ".")  # fmt: skip
+    results: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
+    done: dict[str, Any] = results.setdefault("cells", {})
+
+    def best_rival(activation: str) -> str | None:
+        tried = {a: done.get(f"mlp/100/{activation}/{a}", {}).get("choice") for a in RIVALS}
+        known = {a: max(r["accuracy"] for r in c) for a, c in tried.items() if c}
+        return max(known, key=lambda a: known[a]) if known else None
+
+    def save() -> None:
+        partial = options.out.with_suffix(".part")
+        partial.write_text(json.dumps(results, indent=1))
+        partial.replace(options.out)
+
+    if options.show:
+        print(table(results, [c.name for c in cells(best_rival)]))
+        return
+    torch.set_flush_denormal(True)
+    data = load()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    results |= {"data": data.name, "steps": options.steps, "batch": options.batch,
+                "cnn_steps": options.cnn_steps, "device": str(device)}  # fmt: skip
+    end = time.time() + 60 * options.minutes
+    for cell in cells(best_rival):
+        if not cell.name.startswith(tuple(options.only)) or time.time() > end:
+            continue
+        record = done.setdefault(cell.name, {})
+        if "seeds" in record or "error" in record:
+            continue
+        steps = options.cnn_steps if cell.kind == "cnn" else options.steps
+        began = time.process_time()
+        try:
+            run_cell(cell, Trainer(data, steps, options.batch, device), record, save)
+        except Exception as error:  # a rival that cannot: said, not hidden
+            record["error"] = f"{type(error).__name__}: {error}".splitlines()[0][:120]
+        record["cpu_seconds"] = record.get("cpu_seconds", 0) + time.process_time() - began
+        save()
+        print(f"{cell.name:32} {record['cpu_seconds']:6.0f} s  "
+              f"{[round(100 * r['accuracy'], 1) for r in record.get('seeds', [])]} "
+              f"{record.get('error', '')}", flush=True)  # fmt: skip
+    print(table(results, [c.name for c in cells(best_rival)]))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from scipy import stats
 from fanin.axes import Axes, dense_axes
 from fanin.errors import SchemeError
 from fanin.randomness import Address, NormalDistribution, Region, draw
+from fanin.randomness.orthonormal import q_by_decomposition, q_by_reflections
 from fanin.schemes import DeltaOrthogonal, Mirrored, Orthogonal, Sparse
-from fanin.schemes.haar import haar, q_by_decomposition, q_by_reflections
+from fanin.schemes.haar import haar
 
 ADDRESS = Address(1, "w")
 
@@ -239,6 +240,26 @@ def test_mish_does_not_mirror():
     last = drawn(Mirrored(mirror="inputs"), (4, 8), dtype=torch.float64)
     x = torch.randn(3, 4, dtype=torch.float64)
     assert not torch.allclose((F.mish(x @ first.T) @ last.T).norm(dim=1), x.norm(dim=1), rtol=1e-2)
+
+
+def test_mirrored_convolutions_over_all_taps():
+    scheme = Mirrored(2.0, "outputs", "all")
+    first = drawn(scheme, (16, 1, 3, 3), dtype=torch.float64)
+    torch.testing.assert_close(first[:8], -first[8:])
+    # 8 kernels of 9 taps, orthogonal to one another: no two look at the pixels alike.
+    assert error(first[:8].reshape(8, 9), 2.0) < 1e-12
+    expected = scheme.expected((16, 1, 3, 3), dense_axes((16, 1, 3, 3)))
+    assert first.square().mean().sqrt().item() == pytest.approx(expected.std)
+    both = drawn(Mirrored(taps="all"), (6, 4, 3), dtype=torch.float64)
+    torch.testing.assert_close(both[:3, :2], both[3:, 2:])
+    torch.testing.assert_close(both[:3, :2], -both[3:, :2])
+    assert error(both[:3, :2].reshape(3, 6)) < 1e-12
+
+
+def test_all_taps_of_a_transposed_convolution_are_refused():
+    axes = Axes(outputs=(1,), inputs=(0,), receptive=(2, 3), transposed=True)
+    with pytest.raises(SchemeError, match="middle"):
+        Mirrored(taps="all").expected((4, 6, 3, 3), axes)
 
 
 def test_mirrored_convolutions_by_the_middle_tap():
