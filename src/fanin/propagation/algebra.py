@@ -17,8 +17,15 @@ from fanin.propagation.layout import (
     sum_weights,
 )
 from fanin.propagation.profile import Profile, even, settled
-from fanin.propagation.quadrature import NODES, Array, expectation
-from fanin.propagation.state import Average, State, function_of, gaussian, moved_profiles
+from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation
+from fanin.propagation.state import (
+    Average,
+    State,
+    distributed,
+    function_of,
+    gaussian,
+    moved_profiles,
+)
 
 
 def scaled(state: State, factor: float) -> State:
@@ -125,7 +132,25 @@ def multiplied(one: State, two: State) -> State:
         pairs = pairs * scale
         # Two that are never there at once have no product.
         mean = mean if scale > 0 else 0.0
-    return gaussian(one.axes, mean, pairs, profile=profile).with_flags(one, two)
+    made = gaussian(one.axes, mean, pairs, profile=profile).with_flags(one, two)
+    return distributed(made, product_values(one, two, made.second_moment))
+
+
+_COARSE = slice(6, None, 13)
+
+
+def product_values(one: State, two: State, q: float) -> Array:
+    """The product of two independent numbers on the nodes, in increasing order."""
+    values = np.multiply.outer(one.values[_COARSE], two.values[_COARSE]).ravel()
+    mass = np.multiply.outer(WEIGHTS[_COARSE], WEIGHTS[_COARSE]).ravel()
+    kept = mass > 1e-14
+    values, mass = values[kept], mass[kept]
+    order = np.argsort(values)
+    values, mass = values[order], mass[order]
+    places = (np.cumsum(mass) - mass / 2) / mass.sum()
+    found = np.interp(np.cumsum(WEIGHTS) - WEIGHTS / 2, places, values)
+    power = expectation(found**2)
+    return found * (q / power) ** 0.5 if power > 0 else found
 
 
 def by_its_own_statistic(one: State, two: State) -> tuple[float, Profile] | None:
@@ -180,9 +205,10 @@ def averaged(state: State, dims: Sequence[int], keep: bool, *, total: bool = Fal
     made = gaussian(axes, factor * state.mean, np.asarray(pairs), profile=profile)
     made = made.with_flags(state)
     positive = float(state.values.min()) >= 0 and made.mean > 0 and made.base.std > 0
-    values = _like_chi_squared(made) if positive else made.values
-    average = Average(frozenset({state.base.key}), state.values, values, factor)
-    return replace(made, values=values, base=replace(made.base, averages=average))
+    if positive:
+        made = distributed(made, _like_chi_squared(made))
+    average = Average(frozenset({state.base.key}), state.values, made.values, factor)
+    return replace(made, base=replace(made.base, averages=average))
 
 
 def _like_chi_squared(state: State) -> Array:

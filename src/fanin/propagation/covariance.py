@@ -6,6 +6,7 @@ asked.  Where it is not (one matrix used twice, x plus a norm or an average of x
 common term), the later of the two is taken apart by the operation that made it.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -13,8 +14,10 @@ import numpy as np
 from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.algebra import aligned
 from fanin.propagation.call import Call, functional_name
-from fanin.propagation.layout import broadcast_axes, fit, fit_flat
+from fanin.propagation.layout import broadcast_axes, fit, fit_flat, plain_axes
+from fanin.propagation.places import Place, place_of, step_of
 from fanin.propagation.quadrature import NODES, Array, expectation
+from fanin.propagation.state import State
 
 DEEPEST = 400
 """Steps back before two tensors are taken for unrelated."""
@@ -104,6 +107,9 @@ class _Finder:
         later, other, swapped = (
             (two, one, False) if self._when(two) > self._when(one) else (one, two, True)
         )
+        part = self._parts(one, two, left)
+        if part is not None:
+            return part[0]
         operation = self.graph.producer.get(later)
         if operation is None:
             return None
@@ -117,6 +123,73 @@ class _Finder:
             return None
         del swapped
         return fit(found, states[two].axes, states[one].axes)
+
+    def _parts(self, one: int, two: int, left: int) -> tuple[Array | None] | None:
+        """Two parts of one tensor, or the same part of two; None where they are no such thing."""
+        states = self.call.states
+        a, b = (place_of(self.graph, tensor) for tensor in (one, two))
+        if a.root in (one, b.root) and b.root == two and a.root != b.root:
+            return None
+        if a.alive != b.alive or states[one].shape != states[two].shape:
+            return None
+        apart = [d for d, (i, j) in enumerate(zip(a.offsets, b.offsets, strict=False)) if i != j]
+        if a.root == b.root:
+            if not apart:
+                return None
+            found = self._two_steps(a, b, apart, left)
+            if found is not None:
+                return (self._cut(found, states[a.root], a.alive, (), states[one]),)
+            root = states[a.root]
+            return (self._cut(root.pairs - root.mean**2, root, a.alive, apart, states[one]),)
+        if apart or states[a.root].shape != states[b.root].shape or (a.root, b.root) == (one, two):
+            return None
+        whole = self.between(a.root, b.root, left - 1)
+        if whole is None:
+            return (None,)
+        return (self._cut(whole, states[a.root], a.alive, (), states[one]),)
+
+    def _cut(
+        self, pairs: Array, root: State, alive: Sequence[int], apart: Sequence[int], made: State
+    ) -> Array:
+        """Pairs of parts of a tensor: axes along which they lie apart differ in any case."""
+        axes = plain_axes(root.shape)
+        found = fit(pairs, root.axes, axes)
+        for dim in reversed(range(len(axes))):
+            if not axes[dim]:
+                continue
+            at = sum(len(axis) for axis in axes[:dim])
+            stays = dim in alive
+            place = list(alive).index(dim) if stays else 0
+            single = not stays or made.shape[place] == 1
+            picked = np.take(found, 1 if dim in apart else 0, at)
+            if single:
+                found = picked
+            elif dim in apart:
+                found = np.stack([picked, picked], axis=at)
+        return fit(found, plain_axes(made.shape), made.axes)
+
+    def _two_steps(
+        self, a: Place, b: Place, apart: Sequence[int], left: int
+    ) -> Array | None:
+        """Two steps of a sequence that was stacked up: those steps, through the layers since."""
+        if len(apart) != 1 or apart[0] in a.alive:
+            return None
+        (axis,) = apart
+        one, two = (step_of(self.graph, p.root, axis, p.offsets[axis]) for p in (a, b))
+        if one is None or two is None or one[1] != two[1]:
+            return None
+        states = self.call.states
+        part = self.between(one[0], two[0], left - 1)
+        root = states[a.root]
+        if part is None:
+            return np.zeros_like(root.pairs)
+        step = states[one[0]]
+        scale = float(part.flat[0]) / step.variance if step.variance > 0 else 0.0
+        # A share of the step's variance passes fresh matrices as all of it does.
+        fresh = root.variance if one[1] else step.variance
+        found = np.zeros_like(root.pairs)
+        found.flat[0] = scale * fresh
+        return found
 
     def _when(self, tensor: int) -> int:
         operation = self.graph.producer.get(tensor)

@@ -16,7 +16,14 @@ from fanin.propagation.layout import atoms_of
 from fanin.propagation.profile import FLAT, Profile, settled
 from fanin.propagation.quadrature import NODES, Array
 from fanin.propagation.registry import Pass, given
-from fanin.propagation.state import State, gaussian, independent, measured, pair_moments_of
+from fanin.propagation.state import (
+    State,
+    distributed,
+    gaussian,
+    independent,
+    measured,
+    pair_moments_of,
+)
 
 MOST_SAMPLED = 1 << 23
 """Operations on more elements are not run."""
@@ -61,9 +68,11 @@ def draw_state(state: State, shape: tuple[int, ...], seed: int) -> torch.Tensor:
     base = state.base
     drawn = draw_like(base.pairs, base.mean, atoms_of(state.axes), seed).reshape(shape)
     if base.std > 0:
+        drawn = np.interp((drawn - base.mean) / base.std, NODES, base.values)
         if base.profile is not None:
             drawn = drawn * np.sqrt(base.profile)
-        drawn = np.interp((drawn - base.mean) / base.std, NODES, state.values)
+        if state.values is not base.values:
+            drawn = np.interp(drawn, base.values, state.values)
     else:
         drawn = np.full_like(drawn, state.mean)
     return torch.from_numpy(np.ascontiguousarray(drawn))
@@ -160,7 +169,7 @@ def _pooled(results: list[torch.Tensor]) -> State:
     data = np.nan_to_num(torch.stack(results).double().numpy(), posinf=0.0, neginf=0.0)
     powers = _marginal_powers(data**2)
     made = gaussian(states[0].axes, float(data.mean()), pairs, profile=powers)
-    return made if powers is not None else replace(made, values=one.values)
+    return made if powers is not None else distributed(made, one.values)
 
 
 def _marginal_powers(squares: Array) -> Profile:

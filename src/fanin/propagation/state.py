@@ -41,6 +41,8 @@ class Base:
         pairs: E[x x′].
         profile: powers place by place: there x is √power · (mean + std · z).
         averages: what it is the average of, if it averages a function of another base.
+        quantiles: its values on the nodes, increasing, where it is no Gaussian itself: a product,
+            an average of squares, the numbers of a batch. Only correlations are then Gaussian.
     """
 
     key: Hashable
@@ -49,6 +51,12 @@ class Base:
     pairs: Array
     profile: Profile = None
     averages: "Average | None" = None
+    quantiles: Array | None = None
+
+    @property
+    def values(self) -> Array:
+        """The tensor itself on the nodes."""
+        return self.mean + self.std * NODES if self.quantiles is None else self.quantiles
 
     @property
     def correlations(self) -> Array:
@@ -218,15 +226,23 @@ def at_power(values: Array, base: Base, power: float) -> Array:
     """A function on the nodes of a base, at places where the base has another power."""
     if power == 1.0 or base.std == 0.0:
         return values
-    centre = base.mean / base.std
-    z = np.sqrt(power) * (NODES + centre) - centre
-    found = np.interp(z, NODES, values)
-    for end, outside in ((0, z < NODES[0]), (-1, z > NODES[-1])):
+    own = base.values
+    there = np.sqrt(power) * own
+    found = np.interp(there, own, values)
+    for end, outside in ((0, there < own[0]), (-1, there > own[-1])):
         if outside.any():
-            step = 1 if end == 0 else -1
-            slope = (values[end + step] - values[end]) / (NODES[end + step] - NODES[end])
-            found[outside] = values[end] + slope * (z[outside] - NODES[end])
+            inner = np.searchsorted(own, own[0], side="right") if end == 0 else (
+                np.searchsorted(own, own[-1]) - 1)  # fmt: skip
+            inner = int(np.clip(inner, 0, len(own) - 1))
+            step = own[end] - own[inner]
+            slope = (values[end] - values[inner]) / step if step else 0.0
+            found[outside] = values[end] + slope * (there[outside] - own[end])
     return found
+
+
+def distributed(state: State, values: Array) -> State:
+    """The state with a distribution of its own: increasing values on the nodes."""
+    return replace(state, values=values, base=replace(state.base, quantiles=values))
 
 
 def at_places(state: State, dim: int, places: object) -> State:
@@ -244,8 +260,10 @@ def at_places(state: State, dim: int, places: object) -> State:
         return state
     values = at_power(state.values, base, power)
     # Equal places of equal bases stay functions of the same numbers: the view names the places.
-    base = replace(base, mean=base.mean * power**0.5, std=base.std * power**0.5,
-                   pairs=base.pairs * power, profile=inner)  # fmt: skip
+    root = power**0.5
+    quantiles = None if base.quantiles is None else base.quantiles * root
+    base = replace(base, mean=base.mean * root, std=base.std * root, pairs=base.pairs * power,
+                   profile=inner, quantiles=quantiles)  # fmt: skip
     mean = state.mean if power == 1.0 and own_power == 1.0 else expectation(values)
     return replace(
         state, mean=mean, pairs=state.pairs * own_power, base=base, values=values, profile=own
@@ -337,7 +355,10 @@ def measured(tensor: torch.Tensor, *, keep: bool) -> State:
     state = gaussian(axes, float(data.mean()), pairs, profile=profile)
     if not keep:
         # What data look like: images are no Gaussians.
-        state = replace(state, values=_quantiles(data.numpy()))
+        state = distributed(state, _quantiles(data.numpy()))
+    elif profile is not None and data.std() > 0:
+        # The profile says how large it is where; what is left is its sign.
+        state = distributed(state, _quantiles(np.sign(data.numpy())) * state.second_moment**0.5)
     level = float(value.double().min()) if blocked is not None else 0.0
     return replace(state, known=value if keep else None, blocked=blocked, blocked_level=level)
 
@@ -348,11 +369,9 @@ def _quantiles(data: Array) -> Array:
     flat = np.sort(flat[:: max(1, flat.size // MOST_PLACES)])
     mass = np.cumsum(WEIGHTS) - WEIGHTS / 2
     values = np.interp(mass * len(flat), np.arange(len(flat)) + 0.5, flat)
-    # The outermost nodes stand for nearly nothing; exact moments are kept by the rest.
     mean, square = expectation(values), expectation(values**2)
     spread = np.sqrt(max(square - mean**2, 0.0))
-    true = flat.mean(), flat.std()
-    return values if spread == 0 else true[0] + (values - mean) * (true[1] / spread)
+    return values if spread == 0 else flat.mean() + (values - mean) * (flat.std() / spread)
 
 
 def pair_moments_of(data: Array) -> Array:

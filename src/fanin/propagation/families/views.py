@@ -45,7 +45,7 @@ def moved_state(
     average = old.averages
     if average is not None:
         average = replace(average, keys=average.keys | {(key, view) for key in average.keys})
-    base = Base((old.key, view), old.mean, old.std, base_pairs, inner, average)
+    base = Base((old.key, view), old.mean, old.std, base_pairs, inner, average, old.quantiles)
     blocked = None
     if state.blocked is not None:
         mask = move(profiles.even(state.blocked.double().numpy(), len(state.axes)))
