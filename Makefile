@@ -1,6 +1,6 @@
 # make demo   compare initialisations on real data and write a report
-# make test   everything that CI checks: lint, types, import contracts, tests, the built wheel
-.PHONY: demo test lint types contracts unit wheel sanitize clean
+# make test   everything that CI checks: lint, types, import contracts, tests, sanitizers, wheels
+.PHONY: demo test lint types contracts unit wheel kernel sanitize clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraint
 demo: .venv/.demo
 	$(BIN)/fanin compare
 
-test: lint types contracts unit wheel
+test: lint types contracts unit kernel wheel
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -44,9 +44,13 @@ wheel: .venv/.dev
 	$(PIP) -e '.[dev]'
 	touch $@ .venv/.demo
 
-# The kernel under the address, undefined-behaviour and thread sanitizers (needs GCC and CMake).
-sanitize: .venv/.dev
-	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/randomness/sanitize.sh
+# The kernel's tests under the address and undefined-behaviour sanitizers (needs g++).
+kernel: .venv/.dev
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/randomness/sanitize.sh address
+
+# And its threads under the thread sanitizer.
+sanitize: kernel
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh tests/randomness/sanitize.sh thread
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis fanin-study

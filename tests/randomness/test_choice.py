@@ -2,11 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from fanin.errors import SchemeError
 from fanin.randomness import Address, choose, permutation, random_bits, signs
+from fanin.randomness.arrays import TorchArrays
+from fanin.randomness.choice import _smallest, choice_mask
+from fanin.randomness.layout import Purpose, words_of_blocks
 
 
 def chi_square_limit(cells: int) -> float:
@@ -31,6 +35,50 @@ def test_permutations_are_even():
         seen[rank] += 1
     expected = runs / 24
     assert ((seen - expected) ** 2 / expected).sum() < chi_square_limit(23)
+
+
+def specified_bits(address, start, count):
+    """By the definition: block and words of each number, one by one."""
+    numbers = []
+    for index in range(start, start + count):
+        block = torch.tensor([16 * (index // 32) + index % 16])
+        words = words_of_blocks(TorchArrays(), address.key(), block, Purpose.BITS)
+        high, low = (int(word) for word in words[2 * (index // 16 % 2) :][:2])
+        numbers.append((high >> 1) << 32 | low)
+    return numbers
+
+
+@pytest.mark.parametrize("start", [0, 17, 2**33 - 40])
+def test_bits_are_the_specification(start, each_kernel):
+    address = Address(9, "bits")
+    assert random_bits(address, start, 100).tolist() == specified_bits(address, start, 100)
+
+
+def test_bits_across_pieces_and_threads(each_kernel, threads):
+    threads(2)
+    address, n = Address(9, "bits"), 300_001
+    whole = random_bits(address, 5, n)
+    for first, count in [(0, 1), (131_000, 200), (262_100, 100), (n - 3, 3)]:
+        assert torch.equal(random_bits(address, 5 + first, count), whole[first : first + count])
+
+
+def test_of_equal_numbers_the_first_are_chosen():
+    numbers = np.array([[3, 1, 3, 3, 0], [2, 2, 2, 2, 2], [5, 4, 3, 2, 1]])
+    assert _smallest(numbers, 3).tolist() == [
+        [True, True, False, False, True],
+        [True, True, True, False, False],
+        [False, False, True, True, True],
+    ]
+
+
+@pytest.mark.parametrize(("rows", "length", "k"), [(5, 9, 4), (2, 300_000, 7), (900, 700, 350)])
+def test_the_mask_is_the_choice(rows, length, k):
+    mask = choice_mask(Address(4, "m"), rows, length, k)
+    assert mask.shape == (rows, length)
+    bits = random_bits(Address(4, "m"), 0, rows * length).view(rows, length)
+    wanted = bits.argsort(dim=1)[:, :k].sort(dim=1).values
+    assert torch.equal(mask.nonzero()[:, 1].view(rows, k), wanted)
+    assert torch.equal(choose(Address(4, "m"), rows, length, k), wanted)
 
 
 def test_choices_are_distinct_even_and_rowwise():
@@ -77,7 +125,7 @@ def test_signs():
     assert torch.equal(signs(Address(2, "s"), 777, 50), drawn[777:827].to(torch.int8))
 
 
-def test_bits():
+def test_bits(each_kernel):
     n = 200_000
     bits = random_bits(Address(3, "b"), 0, n)
     assert (bits >= 0).all()

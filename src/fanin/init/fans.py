@@ -65,8 +65,9 @@ def _calculate_fan_in_and_fan_out(tensor: Tensor) -> tuple[int, int]:
         raise SchemeError(
             "Fan in and fan out can not be computed for tensor with fewer than 2 dimensions"
         )
-    taps = math.prod(tensor.shape[2:])
-    return tensor.size(1) * taps, tensor.size(0) * taps
+    outputs, inputs, *receptive = tensor.shape
+    taps = math.prod(receptive)
+    return inputs * taps, outputs * taps
 
 
 def _calculate_correct_fan(tensor: Tensor, mode: _FanMode) -> int:

@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 from torch import Generator, Tensor
 
+from fanin.init.quick import filled_quickly, normal_constants, uniform_constants
 from fanin.init.writing import (
     DivisionError,
     TensorError,
@@ -135,14 +136,19 @@ def zeros_(tensor: Tensor) -> Tensor:
     Args:
         tensor: any shape.
     """
-    return write_value(tensor, 0.0)
+    if is_simulated(tensor):
+        return tensor
+    with torch.no_grad():
+        return tensor.zero_()
 
 
 def write_uniform(tensor: Tensor, low: float, high: float, generator: Generator | None) -> Tensor:
     """Draw U(low, high), with torch's errors."""
+    low, high = float(low), float(high)
+    if filled_quickly(tensor, uniform_constants(low, high, tensor.dtype), generator):
+        return tensor
     if is_simulated(tensor):
         return tensor
-    low, high = float(low), float(high)
     require_bounds(low, high, tensor.dtype)
     if tensor.is_complex():
         # As torch does: real and imaginary parts alike.
@@ -153,9 +159,11 @@ def write_uniform(tensor: Tensor, low: float, high: float, generator: Generator 
 
 def write_normal(tensor: Tensor, mean: float, std: float, generator: Generator | None) -> Tensor:
     """Draw N(mean, std²), with torch's errors."""
+    mean, std = float(mean), float(std)
+    if filled_quickly(tensor, normal_constants(mean, std, tensor.dtype), generator):
+        return tensor
     if is_simulated(tensor):
         return tensor
-    mean, std = float(mean), float(std)
     require_std(std)
     if tensor.is_complex():
         # As torch does: std² is shared between real and imaginary parts, the mean is real.

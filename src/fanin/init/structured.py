@@ -6,8 +6,10 @@ import torch
 from torch import Generator, Tensor
 
 from fanin.errors import SchemeError
+from fanin.init.quick import orthogonal_filled_quickly
 from fanin.init.writing import DivisionError, is_simulated, require_std, write_built
-from fanin.randomness import Address, NormalDistribution
+from fanin.randomness import Address, NormalDistribution, draw
+from fanin.randomness.choice import choice_mask
 
 
 def eye_(tensor: Tensor) -> Tensor:
@@ -68,6 +70,8 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator | None = N
         return tensor
     rows = tensor.size(0)
     columns = tensor.numel() // rows
+    if orthogonal_filled_quickly(tensor, rows, columns, gain, generator):
+        return tensor
 
     def build(address: Address) -> Tensor:
         from fanin.schemes.haar import haar
@@ -101,10 +105,9 @@ def sparse_(
     zeros = min(rows, math.ceil(sparsity * rows))
 
     def build(address: Address) -> Tensor:
-        from fanin.randomness import choose, draw
-
         dtype = torch.float64 if tensor.dtype == torch.float64 else torch.float32
         drawn = draw(NormalDistribution(0.0, std), address, (rows, columns), dtype=dtype)
-        return drawn.scatter_(0, choose(address.child("zeros"), columns, rows, zeros).t(), 0.0)
+        mask = choice_mask(address.child("zeros"), columns, rows, zeros)
+        return drawn.masked_fill_(mask.t(), 0.0)
 
     return write_built(tensor, generator, build)

@@ -2,7 +2,6 @@
 
 import math
 import sys
-import threading
 from collections.abc import Callable
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from fanin import randomness
 from fanin.errors import SchemeError
+from fanin.init.seeds import next_seed
 from fanin.randomness import Address, Distribution, Region
 
 _C_NAMES = {
@@ -19,6 +19,10 @@ _C_NAMES = {
     torch.float64: "double",
 }
 """The dtypes that can be drawn, by the names that torch's messages have for them."""
+
+
+PLAIN = (Tensor, torch.nn.Parameter)
+"""No subclass of a user's or of torch's, whose memory may be its own affair."""
 
 
 class TensorError(SchemeError, RuntimeError):
@@ -33,26 +37,9 @@ class DivisionError(SchemeError, ZeroDivisionError):
     """Where torch divides by zero: a fan or a std of 0."""
 
 
-class _Scratch(threading.local):
-    """One number for each thread to draw seeds into: a new tensor costs more than the draw."""
-
-    def __init__(self) -> None:
-        self.number = torch.empty((), dtype=torch.int64, device="cpu")
-
-
-_scratch = _Scratch()
-
-
 def address_from(generator: torch.Generator | None) -> Address:
-    """A new address: its seed is the generator's next number, torch's default one if None.
-
-    ``torch.manual_seed`` therefore governs every draw, and two calls in a row differ.  The
-    default generator is the CPU's for tensors of any device, so no device has to be waited for.
-    """
-    number = _scratch.number
-    if generator is not None and getattr(generator, "device", number.device) != number.device:
-        number = torch.empty((), dtype=torch.int64, device=generator.device)
-    return Address(int(number.random_(generator=generator)), "")
+    """A new address: its seed is the generator's next number."""
+    return Address(next_seed(generator), "")
 
 
 def is_simulated(tensor: Tensor) -> bool:
@@ -64,7 +51,7 @@ def is_simulated(tensor: Tensor) -> bool:
     Raises:
         DtypeError: a meta tensor outside such a context, where a model would stay undrawn.
     """
-    if type(tensor) is Tensor and not tensor.is_meta:
+    if not tensor.is_meta and type(tensor) in PLAIN:
         return False
     if tensor.is_meta:
         if torch.get_default_device().type == "meta":
@@ -143,7 +130,7 @@ def require_drawable(tensor: Tensor) -> None:
 
 def is_dtensor(tensor: Tensor) -> bool:
     """Whether the tensor is spread over processes by torch's DTensor."""
-    if type(tensor) is Tensor or type(tensor) is torch.nn.Parameter:
+    if type(tensor) in PLAIN:
         # A Parameter made of a DTensor is of DTensor's type, so this loses none.
         return False
     module = sys.modules.get("torch.distributed.tensor")

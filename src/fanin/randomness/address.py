@@ -10,6 +10,16 @@ from fanin.errors import SchemeError
 STREAM_VERSION = 1
 """Part of every key.  A change of bits is a new stream version, never a silent change."""
 
+_PREFIXED = blake2b(b"fanin" + STREAM_VERSION.to_bytes(4, "little"), digest_size=8)
+
+
+def key_of(seed: bytes | memoryview, name: bytes) -> int:
+    """The 64-bit Philox key of a seed, 8 bytes with the lowest first, and a name in UTF-8."""
+    state = _PREFIXED.copy()
+    state.update(seed)
+    state.update(name)
+    return int.from_bytes(state.digest(), "little")
+
 
 @dataclass(frozen=True)
 class Address:
@@ -31,9 +41,7 @@ class Address:
 
     def key(self) -> int:
         """The 64-bit Philox key: BLAKE2b over the stream version, the seed and the name."""
-        text = self.name.encode()
-        message = b"fanin" + STREAM_VERSION.to_bytes(4, "little") + self.seed.to_bytes(8, "little")
-        return int.from_bytes(blake2b(message + text, digest_size=8).digest(), "little")
+        return key_of(self.seed.to_bytes(8, "little"), self.name.encode())
 
     def child(self, part: str) -> "Address":
         """An address of its own for a further set of numbers that the same tensor needs."""

@@ -1,10 +1,13 @@
 """Permutations, subsets and signs, each from addressed words."""
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fanin.errors import SchemeError
 from fanin.randomness.address import Address
-from fanin.randomness.arrays import TorchArrays
+from fanin.randomness.arrays import NumpyArrays
+from fanin.randomness.kernel import INTEGERS, kernel
 from fanin.randomness.layout import Purpose, tile_words
 
 _CHUNK = 1 << 18
@@ -17,17 +20,22 @@ def random_bits(address: Address, start: int, count: int) -> torch.Tensor:
     """
     if start < 0 or count < 0:
         raise SchemeError(f"numbers {start} … {start} + {count} - 1: give both at least 0.")
-    first, last = start // 32, -(-(start + count) // 32)
-    parts = []
-    key = address.key()
-    for tile in range(first, last, _CHUNK // 32):
-        tiles = min(_CHUNK // 32, last - tile)
-        a, b, c, d = tile_words(TorchArrays(), key, tile, tiles, Purpose.BITS)
+    drawn = torch.empty(count, dtype=torch.int64, device="cpu")
+    compiled = kernel()
+    if compiled is not None:
+        compiled.fill(drawn, INTEGERS, address.key(), start, torch.get_num_threads())
+        return drawn
+    values, key = drawn.numpy(), address.key()
+    done = 0
+    while done < count:
+        tile, skipped = divmod(start + done, 32)
+        tiles = min(_CHUNK // 32, -(-(skipped + count - done) // 32))
+        a, b, c, d = tile_words(NumpyArrays(), key, tile, tiles, Purpose.BITS)
         pairs = [(high >> 1) << 32 | low for high, low in ((a, b), (c, d))]
-        parts.append(torch.stack(pairs, 1).reshape(-1))
-    if not parts:
-        return torch.empty(0, dtype=torch.int64)
-    return torch.cat(parts)[start - first * 32 :][:count]
+        piece = np.stack(pairs, 1).reshape(-1)[skipped : skipped + count - done]
+        values[done : done + piece.size] = piece
+        done += piece.size
+    return drawn
 
 
 def permutation(address: Address, n: int) -> torch.Tensor:
@@ -57,20 +65,39 @@ def choose(
     Raises:
         SchemeError: k is not within 0 … row_length, or a count is negative.
     """
+    chosen = choice_mask(address, rows, row_length, k, first_row=first_row)
+    return chosen.nonzero()[:, 1].reshape(rows, k)
+
+
+def choice_mask(
+    address: Address, rows: int, row_length: int, k: int, *, first_row: int = 0
+) -> torch.Tensor:
+    """The same choice as bool of shape (rows, row_length), True at the chosen columns."""
     if min(rows, row_length, first_row) < 0 or not 0 <= k <= row_length:
         raise SchemeError(
             f"cannot choose {k} of {row_length} columns for rows {first_row} … + {rows}. "
             "Give 0 <= k <= row_length and counts of at least 0."
         )
-    chosen = torch.empty((rows, k), dtype=torch.int64)
-    step = max(1, _CHUNK // max(row_length, 1))
-    for row in range(0, rows, step):
-        count = min(step, rows - row)
-        start = (first_row + row) * row_length
-        bits = random_bits(address, start, count * row_length).view(count, row_length)
-        order = torch.argsort(bits, dim=1, stable=True)
-        chosen[row : row + count] = order[:, :k].sort(dim=1).values
-    return chosen
+    mask = np.full((rows, row_length), k > 0)
+    if 0 < k < row_length:
+        step = max(1, _CHUNK // row_length)
+        for row in range(0, rows, step):
+            count = min(step, rows - row)
+            start = (first_row + row) * row_length
+            bits = random_bits(address, start, count * row_length)
+            mask[row : row + count] = _smallest(bits.numpy().reshape(count, row_length), k)
+    return torch.from_numpy(mask)
+
+
+def _smallest(numbers: NDArray[np.int64], k: int) -> NDArray[np.bool_]:
+    """Where the k smallest numbers of each row stand; of equal ones the first."""
+    limit = np.partition(numbers, k - 1, axis=1)[:, k - 1 : k]
+    mask = numbers <= limit
+    # Equal numbers at the limit come once in about 2**63 / row_length rows.
+    for row in np.flatnonzero(np.count_nonzero(mask, axis=1) != k):
+        mask[row] = False
+        mask[row, np.argsort(numbers[row], stable=True)[:k]] = True
+    return mask
 
 
 def signs(address: Address, start: int, count: int) -> torch.Tensor:

@@ -52,6 +52,9 @@ def fill(
     chosen = kernel() if on_cpu else None
     if chosen is not None and constants is not None:
         key, threads = address.key(), torch.get_num_threads()
+        if not target.is_inference():
+            # First, so that an interrupted fill counts as a change too.
+            torch.autograd.graph.increment_version(target)
         if compact and (region is None or region.is_run()):
             first = 0 if region is None else region.first()
             chosen.fill(target, constants, key, first, threads)
@@ -59,8 +62,6 @@ def fill(
             region = region or Region.whole(target.shape)
             steps = region.element_steps()
             chosen.fill_strided(target, constants, key, region.first(), steps, threads)
-        if not target.is_inference():
-            torch.autograd.graph.increment_version(target)
         return
     _fill_otherwise(target, distribution, address, region or Region.whole(target.shape))
 

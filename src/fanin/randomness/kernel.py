@@ -81,6 +81,9 @@ class Kernel:
 Constants = tuple[int, int, bytes]
 """Kind, dtype, and the numbers of the distribution as the kernel takes them."""
 
+INTEGERS: Constants = (7, 4, b"")
+"""The 63-bit integers of ``choice``, into an int64 tensor."""
+
 
 @lru_cache(maxsize=1024)
 def kernel_constants(distribution: RandomDistribution, dtype: torch.dtype) -> Constants | None:

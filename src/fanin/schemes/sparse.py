@@ -9,6 +9,7 @@ import torch
 
 from fanin import randomness
 from fanin.randomness.address import Address, Region
+from fanin.randomness.choice import choice_mask
 from fanin.randomness.distributions import NormalDistribution
 from fanin.schemes.checks import require, require_number
 from fanin.schemes.matrix import Form, MatrixScheme
@@ -58,12 +59,12 @@ class Sparse(MatrixScheme):
         region = Region(shape, (first, 0, 0), (count, form.outputs, row))
         normal = NormalDistribution(0.0, float(self.std))
         w = randomness.draw(normal, address, shape, dtype=dtype, region=region)
-        columns = randomness.choose(
+        zeros = choice_mask(
             address.child("zeros"),
             count * form.outputs,
             row,
             self._zeros(row),
             first_row=first * form.outputs,
         )
-        w.view(-1, row).scatter_(1, columns, 0.0)
+        w.view(-1, row).masked_fill_(zeros, 0.0)
         return w.view(count, form.outputs, form.inputs, *form.taps)

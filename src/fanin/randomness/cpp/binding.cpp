@@ -5,7 +5,9 @@
 
 #include <cstring>
 
+#include "environment.h"
 #include "layout.h"
+#include "memory.h"
 #include "pool.h"
 #include "widths.h"
 
@@ -25,26 +27,28 @@ bool interrupted() {
     return PyErr_CheckSignals() != 0;
 }
 
-void fill(const Width &width, const Draw &draw, const Layout &layout, char *data, int threads) {
-    const uint64_t count = layout.count();
-    const auto part = [&](uint64_t chunk) {
-        const uint64_t begin = chunk * chunk_elements;
-        const uint64_t end = begin + chunk_elements < count ? begin + chunk_elements : count;
-        fill_part(draw, width.fill_run, layout, begin, end, data);
-    };
-    if (count <= chunk_elements) return part(0);
+// Runs part(begin, end) over all elements, in chunks under the pool.
+template <class Part>
+void in_chunks(uint64_t count, int threads, const Part &part) {
+    if (count <= chunk_elements) return part(0, count);
     const uint64_t chunks = (count + chunk_elements - 1) / chunk_elements;
+    const auto chunk = [&](uint64_t number) {
+        const uint64_t begin = number * chunk_elements;
+        part(begin, begin + chunk_elements < count ? begin + chunk_elements : count);
+    };
     bool done;
     {
         const nb::gil_scoped_release no_gil;
-        done = run_chunks(chunks, count < least_for_threads ? 1 : threads, part, interrupted);
+        done = run_chunks(chunks, count < least_for_threads ? 1 : threads, chunk, interrupted);
     }
     if (!done) throw nb::python_error();
 }
 
 Draw draw_of(int kind, int dtype, uint64_t key, const nb::bytes &numbers) {
     Draw draw{(Kind)kind, (Dtype)dtype, key, {}};
-    if (kind < 0 || kind > last_kind || dtype < 0 || dtype > 3 ||
+    const bool integers = kind == (int)Kind::integers;
+    if (kind < 0 || kind > last_kind || dtype < 0 || dtype > last_dtype ||
+        integers != (dtype == (int)Dtype::int64) ||
         numbers.size() > sizeof draw.numbers || numbers.size() % sizeof(double) != 0) {
         throw nb::value_error("fanin kernel: no such kind, dtype or number of constants");
     }
@@ -60,8 +64,15 @@ const Width &width_at(size_t index) {
 void fill_contiguous(size_t width, int kind, int dtype, uint64_t key, const nb::bytes &numbers,
                      uintptr_t data, uint64_t first, uint64_t count, int threads) {
     if (count == 0) return;
-    fill(width_at(width), draw_of(kind, dtype, key, numbers), Layout(first, {{count, 1, 1}}),
-         (char *)data, threads);
+    const FillRun fill_run = width_at(width).fill_run;
+    const Draw draw = draw_of(kind, dtype, key, numbers);
+    const size_t size = item_size(draw.dtype);
+    in_chunks(count, threads, [&](uint64_t begin, uint64_t end) {
+        char *to = (char *)data + begin * size;
+        make_present(to, (end - begin) * size);
+        const DefaultEnvironment environment;
+        fill_run(draw, first + begin, end - begin, to);
+    });
 }
 
 void fill_strided(size_t width, int kind, int dtype, uint64_t key, const nb::bytes &numbers,
@@ -76,8 +87,12 @@ void fill_strided(size_t width, int kind, int dtype, uint64_t key, const nb::byt
         if (sizes[i] == 0) return;
         axes.push_back({sizes[i], element_steps[i], target_steps[i]});
     }
-    fill(width_at(width), draw_of(kind, dtype, key, numbers), Layout(first, std::move(axes)),
-         (char *)data, threads);
+    const FillRun fill_run = width_at(width).fill_run;
+    const Draw draw = draw_of(kind, dtype, key, numbers);
+    const Layout layout(first, std::move(axes));
+    in_chunks(layout.count(), threads, [&](uint64_t begin, uint64_t end) {
+        fill_part(draw, fill_run, layout, begin, end, (char *)data);
+    });
 }
 
 std::vector<std::string> names_of_widths() {

@@ -1,6 +1,6 @@
 // From the four words of a block to values: one class a distribution, as in uniform.py,
-// normal.py and truncated.py.  single() gives four float32 values a block; twice() gives two
-// float64 values from words that stand in memory.
+// normal.py and truncated.py, and one for the integers of choice.py.  single() gives four float32
+// values a block; twice() gives two float64 or int64 values from words that stand in memory.
 #pragma once
 
 #include "elementary.h"
@@ -19,8 +19,7 @@ inline F32 signed_single(U32 word) {
 inline F64 number(H32 x) { return __builtin_convertvector(x, F64); }
 // 53 bits as a signed integer: 32 of `high`, the upper 21 of `low`.
 inline F64 signed_cells(H32 high, H32 low) {
-    using UH = Vector<uint32_t, lanes / 2>;
-    return number(high) * 2097152.0 + number((H32)((UH)low >> 11));
+    return number(high) * 2097152.0 + number((H32)((UH32)low >> 11));
 }
 
 struct Uniform {
@@ -185,6 +184,18 @@ struct Fitted {
             const F64 centred = signed_cells(flipped, words[2 * h + 1]);
             const F64 cell = lower ? centred + 0x1p52 : (0x1p52 - 1.0) - centred;
             values[h] = at<Double>(centred * 0x1p-52, cell, n, coefficients);
+        }
+    }
+};
+
+// The upper 31 bits of one word above all of the next.
+struct Integers {
+    explicit Integers(const Draw &) {}
+    inline void twice(const H32 (&words)[4], I64 (&values)[2]) const {
+        for (int h = 0; h < 2; h++) {
+            const UH32 high = (UH32)words[2 * h] >> 1, low = (UH32)words[2 * h + 1];
+            values[h] = (__builtin_convertvector(high, I64) << 32) |
+                        __builtin_convertvector(low, I64);
         }
     }
 };

@@ -1,8 +1,9 @@
 #include "layout.h"
 
 #include <algorithm>
-#include <cfenv>
 #include <cstring>
+
+#include "environment.h"
 
 namespace fanin {
 
@@ -12,20 +13,6 @@ namespace {
 constexpr uint64_t buffer_elements = 1024;
 // Beyond this step a run holds so few wanted elements that each is drawn with its tile alone.
 constexpr uint64_t sparse_step = 32;
-
-// Subnormals and rounding follow the floating-point environment, which the program may have
-// changed; the numbers may not.
-class DefaultEnvironment {
-public:
-    DefaultEnvironment() {
-        std::fegetenv(&saved_);
-        std::fesetenv(FE_DFL_ENV);
-    }
-    ~DefaultEnvironment() { std::fesetenv(&saved_); }
-
-private:
-    std::fenv_t saved_;
-};
 
 void scatter(const char *from, uint64_t from_step, char *to, int64_t to_step, uint64_t count,
              size_t size) {

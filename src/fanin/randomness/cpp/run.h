@@ -43,8 +43,26 @@ inline void write(const Law &law, const U32 (&words)[4], int part, T *out) {
     for (int w = 0; w < 4; w++) put(out + blocks_per_tile * w + lanes * part, values[w]);
 }
 
-template <class Law>
-inline void write(const Law &law, const U32 (&words)[4], int part, double *out) {
+template <>
+struct Layout<int64_t> {
+    static constexpr uint64_t tile = 32;
+    static constexpr uint32_t purpose = 2;
+};
+
+// The vector of the 64-bit values of one half of the lanes.
+template <class T>
+struct WideOf;
+template <>
+struct WideOf<double> {
+    using type = F64;
+};
+template <>
+struct WideOf<int64_t> {
+    using type = I64;
+};
+
+template <class Law, class T>
+inline void write_twice(const Law &law, const U32 (&words)[4], int part, T *out) {
     for (int side = 0; side < 2; side++) {
         H32 half_words[4];
         for (int w = 0; w < 4; w++) {
@@ -52,12 +70,21 @@ inline void write(const Law &law, const U32 (&words)[4], int part, double *out) 
             store(all, words[w]);
             half_words[w] = load<H32>(all + side * (lanes / 2));
         }
-        F64 values[2];
+        typename WideOf<T>::type values[2];
         law.twice(half_words, values);
         for (int h = 0; h < 2; h++) {
             store(out + blocks_per_tile * h + lanes * part + side * (lanes / 2), values[h]);
         }
     }
+}
+
+template <class Law>
+inline void write(const Law &law, const U32 (&words)[4], int part, double *out) {
+    write_twice(law, words, part, out);
+}
+template <class Law>
+inline void write(const Law &law, const U32 (&words)[4], int part, int64_t *out) {
+    write_twice(law, words, part, out);
 }
 
 // Tiles first … first + count - 1 of one stream, whose blocks share their upper 32 bits.
@@ -120,6 +147,7 @@ void write_as(const Draw &draw, uint64_t first, uint64_t count, void *out) {
         case Dtype::bfloat16: return write_run<Law>(draw, first, count, (Bfloat *)out);
         case Dtype::float16: return write_run<Law>(draw, first, count, (Half *)out);
         case Dtype::float64: return write_run<Law>(draw, first, count, (double *)out);
+        case Dtype::int64: return;  // of the integers alone
     }
 }
 
@@ -137,6 +165,7 @@ void FANIN_ENTRY(const Draw &draw, uint64_t first, uint64_t count, void *out) {
             return write_as<Fitted<Kind::fitted_narrow>>(draw, first, count, out);
         case Kind::fitted_tail: return write_as<Fitted<Kind::fitted_tail>>(draw, first, count, out);
         case Kind::fitted_root: return write_as<Fitted<Kind::fitted_root>>(draw, first, count, out);
+        case Kind::integers: return write_run<Integers>(draw, first, count, (int64_t *)out);
     }
 }
 

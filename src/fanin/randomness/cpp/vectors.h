@@ -44,6 +44,7 @@ using U64 = Vector<uint64_t, lanes / 2>;
 using F64 = Vector<double, lanes / 2>;
 using I64 = Vector<int64_t, lanes / 2>;
 using H32 = Vector<int32_t, lanes / 2>;
+using UH32 = Vector<uint32_t, lanes / 2>;
 
 template <class To, class From>
 inline To bits(From from) {
