@@ -29,7 +29,6 @@ def stack(activation):
         (nn.SiLU(), 1.6765 / 8),
         (nn.ELU(), 1.2452 / 8),
         (nn.Tanh(), math.sqrt(2 / 128)),
-        (nn.Sigmoid(), math.sqrt(2 / 128)),
         (nn.SELU(), 1 / 8),
         (nn.Identity(), 1 / 8),
     ],
@@ -203,6 +202,24 @@ def test_embeddings():
 def test_sine_layers_are_left_to_their_author():
     assert by_hand(Role.WEIGHT, activation="sin").scheme is None
     assert by_hand(Role.WEIGHT, activation="sin", on_meta=True).scheme is not None
+
+
+def test_the_phase_of_a_sine_is_its_author_s():
+    class Siren(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.a, self.b = nn.Linear(2, 16), nn.Linear(16, 1)
+
+        def forward(self, x):
+            return self.b(torch.sin(30 * self.a(x)))
+
+    model = Siren()
+    plan = fanin.plan(model, torch.randn(8, 2))
+    assert plan["a.bias"].action is Action.LEAVE
+    assert "phase" in plan["a.bias"].reason
+    assert plan["b.bias"].scheme == Zeros()
+    nn.init.zeros_(model.a.bias)
+    assert fanin.plan(model, torch.randn(8, 2))["a.bias"].scheme == Zeros()
 
 
 def test_an_activation_without_a_known_gain_is_said_so():

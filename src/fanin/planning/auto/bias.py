@@ -1,6 +1,6 @@
 """Biases of layers."""
 
-from fanin.planning.auto.intent import shows_intent
+from fanin.planning.auto.intent import phase_of_sine, shows_intent
 from fanin.planning.recipe import Decision, leave
 from fanin.planning.subject import Circumstances, Subject
 from fanin.schemes import Zeros
@@ -11,4 +11,7 @@ def bias(subject: Subject, circumstances: Circumstances) -> Decision:
     if subject.constant and shows_intent(circumstances) and subject.count > 1:
         value = subject.constant
         return leave(f"bias: its constructor's {value:g} stays", *subject.role.evidence)
+    if phase_of_sine(subject, circumstances):
+        why = "bias: the phase of a sine stays its constructor's; without it the net is odd"
+        return leave(why, *subject.role.evidence)
     return Decision(Zeros(), "bias: 0", subject.role.evidence)

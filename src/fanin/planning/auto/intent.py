@@ -34,3 +34,18 @@ def deliberate_zero(subject: Subject, circumstances: Circumstances) -> Decision 
         f"its constructor's zeros stay: {subject.role.role} that starts closed",
         *subject.role.evidence,
     )
+
+
+def phase_of_sine(subject: Subject, circumstances: Circumstances) -> bool:
+    """Whether a bias turns the phase of a sine whose weight is left to its author.
+
+    sin(ω(Wx + b)) with b = 0 is odd in x, and so is any stack of such layers: it could tell x
+    from −x by its sign alone.
+    """
+    if subject.on_meta or subject.constant == 0:
+        return False
+    weights = circumstances.of_module(subject.module).values()
+    return any(
+        w.is_layer_weight and w.role.activation is not None and w.role.activation.name == "sin"
+        for w in weights
+    )
