@@ -1,6 +1,6 @@
 """What a weight multiplies, and what that has been through since the last weight or activation."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from fanin.graph.graph import Graph, Operation, TensorKind
 from fanin.planning.subject import Circumstances, once_per_model
@@ -36,14 +36,26 @@ def _is_signal(graph: Graph, tensor: int) -> bool:
     return info.kind not in _OF_THE_MODEL and not info.of_parameters
 
 
-def upstream(graph: Graph, tensor: int) -> Iterator[Operation]:
-    """Operations behind a signal, nearest first, up to one that uses parameters or joins signals.
+def path_from(source: str, name: str, circumstances: Circumstances) -> tuple[Operation, ...] | None:
+    """What stands between two weights where all that the second reads comes from the first.
 
-    That last one is given too.
+    None where anything else joins on the way: an input, or what another weight made of it.
     """
-    while (operation := graph.producer.get(tensor)) is not None:
-        yield operation
-        signals = [t for t in operation.inputs if _is_signal(graph, t)]
-        if len(signals) != 1 or len(signals) != len(operation.inputs):
-            return
-        tensor = signals[0]
+    graph = circumstances.graph
+    if graph is None:
+        return None
+    found: dict[int, Operation] = {}
+    waiting = list(operands(circumstances).get(name, ()))
+    reached = False
+    while waiting:
+        tensor = waiting.pop()
+        operation = graph.producer.get(tensor)
+        if operation is None:
+            if graph.tensors[tensor].kind is TensorKind.INPUT:
+                return None
+        elif any(source in _names(graph, t) for t in operation.inputs):
+            reached = True
+        elif operation.index not in found:
+            found[operation.index] = operation
+            waiting += [t for t in operation.inputs if _is_signal(graph, t)]
+    return tuple(found.values()) if reached else None

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from fanin.graph.role import Activation, Role
 from fanin.planning.auto.gain import LINEAR, name_of, squared_gain
-from fanin.planning.auto.operands import operands, upstream
+from fanin.planning.auto.operands import path_from
 from fanin.planning.auto.stack_depth import Start, start_of, troubles_of
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject, once_per_model
@@ -171,7 +171,7 @@ def plain_stack(circumstances: Circumstances) -> PlainStack | None:
     inner = [_channels(s)[0] for s in run] + [_channels(s)[1] for s in run[1:]]
     even = all(n % 2 == 0 for n in inner) and all(s.axes.groups == 1 for s in run)
     after = [s for s in chain if s.role.depth == run[-1].role.depth + 1]
-    behind = after[0] if after and not _reads_norm(after[0], circumstances) else None
+    behind = after[0] if after and _passes(run[-1], after[0], circumstances) else None
     return PlainStack(
         tuple(s.name for s in run),
         "" if behind is None else behind.name,
@@ -183,18 +183,15 @@ def plain_stack(circumstances: Circumstances) -> PlainStack | None:
 
 
 def _continues(subject: Subject, last: Subject, circumstances: Circumstances) -> bool:
-    """The same activation, and no norm between the two."""
+    """The same activation, and a signal that comes from the last weight as that left it."""
     same = subject.role.activation == last.role.activation
-    return same and not _reads_norm(subject, circumstances)
+    return same and _passes(last, subject, circumstances)
 
 
-def _reads_norm(subject: Subject, circumstances: Circumstances) -> bool:
-    """A norm stands between the last weight and this one, behind the activation."""
-    graph = circumstances.graph
-    if graph is None:
-        return False
-    read = operands(circumstances).get(subject.name, ())
-    return any("norm" in operation.name for t in read for operation in upstream(graph, t))
+def _passes(last: Subject, subject: Subject, circumstances: Circumstances) -> bool:
+    """The signal passes from weight to weight without a norm and without being joined."""
+    path = path_from(last.name, subject.name, circumstances)
+    return path is not None and not any("norm" in operation.name for operation in path)
 
 
 def _chain(circumstances: Circumstances) -> list[Subject]:
