@@ -160,10 +160,14 @@ def _along(call: Call, out: int, gradients: Mapping[int, Gradient]) -> float:
         held = gradients.get(tensor)
         return None if held is None else float(total_pairs(held, states[tensor]).flat[0])
 
+    def seed_of(tensor: int) -> float:
+        seed = gradients.get(tensor, {}).get(("seed", tensor))
+        return 0.0 if seed is None else float(seed.pairs.flat[0])
+
     own = prod(states[out].shape) * states[out].second_moment * (power_of(out) or 0.0)
     if own == 0.0:
         return 1.0
-    found = radial_power(call.graph, states, call.parts, out, power_of)
+    found = radial_power(call.graph, states, call.parts, out, power_of, seed_of)
     return 1.0 if found is None else found / own
 
 

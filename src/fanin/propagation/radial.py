@@ -31,6 +31,8 @@ _LINEAR = {
 }  # fmt: skip
 _PRODUCTS = {"mm": 0, "addmm": 1, "_grouped_mm": 0}
 _STATISTICS = ("native_layer_norm", "native_group_norm", "_fused_rms_norm", "rms_norm")
+_WRITTEN_OUT = ({"pow", "mul"}, {"pow", "div"}, {"mean", "sub"})
+"""What reads the input of a norm that is written out."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ def radial_power(
     parts: CallParts,
     site: int,
     power_of: Callable[[int], float | None],
+    seed_of: Callable[[int], float],
 ) -> float | None:
     """E[(Σ g·y)²] summed over the whole tensor ``site``; None where it cannot be said.
 
@@ -83,6 +86,7 @@ def radial_power(
         parts: what forward rules left.
         site: y.
         power_of: second moment of the gradient of a tensor; None where there is none.
+        seed_of: the part of it with which the backward pass starts.
     """
     stretched = {site: _whole(states[site], 1.0)}
     total, looked = 0.0, 0
@@ -109,13 +113,16 @@ def radial_power(
                            for r in readers):  # fmt: skip
                     return None
                 gradient /= len(readers)
+            square = stretch.square
+            if call.name in _PRODUCTS and _meets_a_norm(call):
+                # Behind the matrix a norm takes off what only makes its input longer.
+                q = states[tensor].second_moment
+                square -= min(stretch.cross**2 / q if q > 0 else 0.0, square)
             factor = _beside_attention(call, tensor)
-            total += prod(states[tensor].shape) * gradient * stretch.square * factor
-    # Outputs of the model end the trail too.
+            total += prod(states[tensor].shape) * gradient * square * factor
+    # What the loss reads of a tensor itself ends the trail too.
     for tensor, stretch in stretched.items():
-        if not graph.consumers.get(tensor):
-            gradient = power_of(tensor)
-            total += prod(states[tensor].shape) * (gradient or 0.0) * stretch.square
+        total += prod(states[tensor].shape) * seed_of(tensor) * stretch.square
     return total
 
 
@@ -242,6 +249,19 @@ def _elementwise(
         assert held is not None
         values = values + slopes.get(tensor, 0.0) * held
     return {call.operation.outputs[0]: _of_values(made, values)}
+
+
+def _meets_a_norm(call: Call) -> bool:
+    """Whether what the operation makes is read by a norm alone, written out or not."""
+    tensor = call.operation.outputs[0]
+    for _ in range(8):
+        readers = call.graph.consumers.get(tensor, ())
+        names = {functional_name(r.name) for r in readers}
+        if len(readers) == 1 and readers[0].outputs and names <= _LINEAR - {"mean", "sum", "cat"}:
+            tensor = readers[0].outputs[0]
+            continue
+        return bool(names) and (names <= set(_STATISTICS) or names in _WRITTEN_OUT)
+    return False
 
 
 def _beside_attention(call: Call, tensor: int) -> float:

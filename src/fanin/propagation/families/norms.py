@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fanin.graph.graph import Ref
 from fanin.propagation import profile as profiles
 from fanin.propagation.algebra import (
     added,
@@ -18,7 +19,7 @@ from fanin.propagation.algebra import (
     mean_pairs,
     multiplied,
 )
-from fanin.propagation.call import Call
+from fanin.propagation.call import Call, functional_name
 from fanin.propagation.carrying import Carried, Carry, unchanged
 from fanin.propagation.families.pointwise import mover, times
 from fanin.propagation.families.views import reshaped
@@ -35,6 +36,8 @@ _BATCH = (
     "cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_with_update",
     "_native_batch_norm_legit_functional", "_batch_norm_no_update",
 )  # fmt: skip
+_ROWS_KEPT = {"view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "_to_copy",
+              "squeeze", "unsqueeze", "alias", "contiguous", "expand", "select"}  # fmt: skip
 
 
 class _Plan:
@@ -96,18 +99,56 @@ def normalised(pairs: Array, axes: Axes, dims: Sequence[int], eps: float, centre
     return result
 
 
-def inverse_spread(pairs: Array, axes: Axes, dims: Sequence[int], centre: bool) -> float:
-    """E[1/s²]·E[s²] of the power s² that a norm divides by: above 1 when it averages few numbers.
+def spread_of_power(pairs: Array, axes: Axes, dims: Sequence[int], centre: bool) -> float:
+    """Relative variance of the power s² that a norm divides by: 2/ν of ν independent numbers.
 
-    s² of ν independent numbers is χ²-like, with E[1/s²] = ν/(ν − 2); 1/ν is the mean squared
-    correlation over all pairs of the numbers averaged, each with itself included.
+    1/ν is the mean squared correlation over all pairs of the numbers averaged, each with itself
+    included.
     """
     centred = centred_pairs(pairs, axes, dims) if centre else pairs
     if centred.flat[0] <= 0:
-        return 1.0
+        return 0.0
     square = (centred / centred.flat[0]) ** 2
-    inverse = float(mean_pairs(square, axes, dims).flat[0])
-    return 1 / (1 - 2 * min(inverse, 0.25))
+    return 2 * float(mean_pairs(square, axes, dims).flat[0])
+
+
+def _inverse_power(call: Call, plan: _Plan, view: State) -> float:
+    """E[1/s²]·E[s²]: above 1 where the norm averages few numbers.
+
+    s² of ν independent numbers is χ²-like, with E[1/s²] = ν/(ν − 2).
+    """
+    source, few = call.tensor(0), spread_of_power(view.pairs, view.axes, plan.dims, plan.centre)
+    if call.name in _LAYER and source is not None:
+        few = _varies(call, source, few, 12)
+    return 1 / (1 - min(few, 0.5))
+
+
+def _varies(call: Call, tensor: int, few: float, left: int) -> float:
+    """Relative variance of a tensor's power from row to row, ``few`` where nothing holds it.
+
+    Behind a norm every row has the same; a sum of two has what both have and twice their product.
+    """
+    maker = call.graph.producer.get(tensor)
+    if maker is None or left == 0 or not maker.inputs:
+        return few
+    name = functional_name(maker.name)
+    if name in _LAYER:
+        return 0.0
+    first = maker.args[0]
+    if not isinstance(first, Ref):
+        return few
+    shape = call.states[tensor].shape
+    if name in _ROWS_KEPT and call.states[first.tensor].shape[-1:] == shape[-1:]:
+        return _varies(call, first.tensor, few, left - 1)
+    second = maker.args[1] if len(maker.args) > 1 else None
+    if name in ("add", "sub") and isinstance(second, Ref):
+        one, two = call.states[first.tensor], call.states[second.tensor]
+        p, q = one.second_moment, two.second_moment
+        if one.shape == two.shape and p + q > 0:
+            own = _varies(call, first.tensor, few, left - 1) * p * p
+            other = _varies(call, second.tensor, few, left - 1) * q * q
+            return float(min((own + other + 2 * few * p * q) / (p + q) ** 2, few))
+    return few
 
 
 @forward(*_LAYER, *_BATCH, "native_group_norm")
@@ -127,8 +168,6 @@ def norm(call: Call) -> list[State | None]:
     )
     call.parts.keep(call.operation, "unit", unit)
     call.parts.keep(call.operation, "power", power)
-    spread = inverse_spread(view.pairs, view.axes, plan.dims, plan.centre)
-    call.parts.keep(call.operation, "spread", spread)
     scale = plan.parameter(call, plan.weight_position, 1.0)
     out = multiplied(unit, scale)
     if call.name == "native_layer_norm" or call.name not in _LAYER:
@@ -190,6 +229,7 @@ def norm_backward(call: Call) -> list[Pass]:
     scale = plan.parameter(call, plan.weight_position, 1.0)
     factor = aligned(made, scale)[1].pairs
     view = reshaped(state, plan.view)
+    spread = 1.0 if plan.fixed is not None else _inverse_power(call, plan, view)
 
     def move(pairs: Array) -> Array:
         inner = fit(pairs * factor, made.axes, state.axes)
@@ -200,7 +240,6 @@ def norm_backward(call: Call) -> list[Pass]:
         count = float(np.prod([view.shape[d] for d in plan.dims]))
         # x̂ takes one direction of the n that the statistics run over.
         left = left * (1 - 1 / count) if count > 1 else left * 0.0
-        spread: float = call.parts.kept(call.operation, "spread") or 1.0
         return fit_flat(left, view.axes, state.axes) * spread / power if power > 0 else inner * 0.0
 
     passes = []

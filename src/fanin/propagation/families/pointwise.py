@@ -14,9 +14,10 @@ from fanin.propagation.algebra import aligned, reduced_to
 from fanin.propagation.call import Call, rebuilt_arguments, resolve
 from fanin.propagation.carrying import weighted
 from fanin.propagation.layout import Axes, fit, shape_of
-from fanin.propagation.quadrature import COUNT, WEIGHTS, Array, pair_moments
+from fanin.propagation.profile import Profile, levels
+from fanin.propagation.quadrature import COUNT, WEIGHTS, Array, expectation, pair_moments
 from fanin.propagation.registry import Pass
-from fanin.propagation.state import State, function_of, gaussian
+from fanin.propagation.state import Base, State, at_power, function_of, gaussian
 
 _STEP = 15
 PICKS = slice(_STEP // 2, None, _STEP)
@@ -251,11 +252,25 @@ def pointwise_backward(call: Call) -> list[Pass] | None:
         target = call.states[tensor]
         move = mover(made.axes, target.axes)
         if target.base.key == made.base.key and keeps_lengths(made.axes, target.axes):
-            passes.append(Pass(tensor, move, slope))
+            carry = weighted(_steep_places(slope, made.base), made.shape, target.shape)
+            passes.append(Pass(tensor, move, slope, carry=carry))
         else:
             factors = pair_moments(slope, made.base.correlations)
             passes.append(Pass(tensor, times(move, factors)))
     return passes
+
+
+def _steep_places(slope: Array, base: Base) -> Profile:
+    """E[φ′²] place by place, over what it is for the base as a whole; None where all agree."""
+    if base.profile is None:
+        return None
+    whole = expectation(slope**2)
+    if whole <= 0.0:
+        return None
+    powers, _, places = levels(base.profile)
+    squares = [expectation(at_power(slope, base, float(power)) ** 2) for power in powers]
+    found: Array = np.asarray(squares)[places] / whole
+    return None if np.ptp(found) < 1e-6 else found
 
 
 def by_factor(tensor: int, target: State, made: State, factor: State) -> list[Pass]:
