@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from fanin.graph.graph import Graph, Operation, Ref
+from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State, constant
 
 
@@ -102,6 +103,8 @@ class CallParts:
         self._kept: dict[tuple[int, str], Any] = {}
         self._same: dict[int, int] = {}
         self.notes: dict[str, None] = {}
+        self.covariances: dict[tuple[int, int], Array | None] = {}
+        """Of pairs of tensors, under the axes of the first; None for 0."""
 
     def keep(self, operation: Operation, name: str, value: Any) -> None:
         """Hold a value of the forward rule for the backward rule."""

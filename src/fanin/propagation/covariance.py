@@ -15,7 +15,7 @@ from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.algebra import aligned
 from fanin.propagation.call import Call, functional_name
 from fanin.propagation.layout import broadcast_axes, fit, fit_flat, plain_axes
-from fanin.propagation.places import Place, place_of, step_of
+from fanin.propagation.places import Place, Step, place_of, step_of
 from fanin.propagation.quadrature import NODES, Array, expectation
 from fanin.propagation.state import State
 
@@ -65,6 +65,8 @@ def covariance(call: Call, one: int, two: int) -> Array | float:
         return 0.0
     finder = _Finder(call, masks)
     found = finder.between(one, two, DEEPEST)
+    if not finder.given_up:
+        call.parts.covariances.update(finder.known)
     if found is None:
         return 0.0
     a, b = aligned(call.states[one], call.states[two])
@@ -79,14 +81,21 @@ class _Finder:
     def __init__(self, call: Call, masks: dict[int, int]) -> None:
         self.call, self.masks, self.graph = call, masks, call.graph
         self.known: dict[tuple[int, int], Array | None] = {}
+        self.given_up = False
         self.steps = 0
 
     def between(self, one: int, two: int, left: int) -> Array | None:
         """Covariance array under ``one``'s axes; both have one shape, or ``two`` broadcasts."""
         if (one, two) in self.known:
             return self.known[one, two]
+        earlier = self.call.parts.covariances
+        if (one, two) in earlier:
+            return earlier[one, two]
         self.steps += 1
-        if left == 0 or self.steps > DEEPEST or not self.masks.get(one, 0) & self.masks.get(two, 0):
+        if left == 0 or self.steps > DEEPEST:
+            self.given_up = True
+            return None
+        if not self.masks.get(one, 0) & self.masks.get(two, 0):
             return None
         self.known[one, two] = None
         found = self._between(one, two, left)
@@ -176,23 +185,26 @@ class _Finder:
             return None
         (axis,) = apart
         one, two = (step_of(self.graph, p.root, axis, p.offsets[axis]) for p in (a, b))
-        if one is None or two is None or one[1] != two[1]:
+        if one is None or two is None or not self._same_weights(one, two):
             return None
-        states = self.call.states
-        part = self.between(one[0], two[0], left - 1)
-        root = states[a.root]
-        if part is None:
-            return np.zeros_like(root.pairs)
-        step = states[one[0]]
-        scale = float(part.flat[0]) / step.variance if step.variance > 0 else 0.0
-        # A share of the step's variance passes fresh matrices as all of it does.
-        fresh = root.variance if one[1] else step.variance
+        states, root = self.call.states, self.call.states[a.root]
+        shared = total = 0.0
+        for (x, share), (y, _) in zip(one.parts, two.parts, strict=True):
+            part = self.between(x, y, left - 1)
+            shared += 0.0 if part is None else share * float(part.flat[0])
+            total += share * (states[x].variance * states[y].variance) ** 0.5
         found = np.zeros_like(root.pairs)
-        found.flat[0] = scale * fresh
+        # A share of the steps' variance passes fresh matrices as all of it does.
+        found.flat[0] = shared / total * root.variance if total > 0 else 0.0
         return found
 
+    def _same_weights(self, one: Step, two: Step) -> bool:
+        roots = [[self._root(Ref(w)) for w in step.weights] for step in (one, two)]
+        return roots[0] == roots[1] and len(one.parts) == len(two.parts)
+
     def _when(self, tensor: int) -> int:
-        operation = self.graph.producer.get(tensor)
+        """When its numbers were made: a part is as old as the whole."""
+        operation = self.graph.producer.get(place_of(self.graph, tensor).root)
         return -1 if operation is None else operation.index
 
     def _apart(self, operation: Operation, later: int, other: int, left: int) -> Array | None:

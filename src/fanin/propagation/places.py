@@ -96,12 +96,23 @@ def _starts(graph: Graph, operation: Operation, out: int) -> dict[int, int]:
     return {dim: start + n if start < 0 else min(start, n)}
 
 
-def step_of(graph: Graph, tensor: int, axis: int, index: int) -> tuple[int, tuple[int, ...]] | None:
-    """The step that a place along an axis came from, if the steps were stacked up there.
+@dataclass(frozen=True)
+class Step:
+    """What a place along an axis came from: one step of a sequence that was stacked up there.
 
-    Returns:
-        That tensor, and the weights that it has been multiplied with since; None where the axis
-        is no stack of steps or something but linear layers, biases and views lies between.
+    Args:
+        parts: the step's tensors (several where features were put side by side) with their shares.
+        weights: what it has been multiplied with since.
+    """
+
+    parts: tuple[tuple[int, float], ...]
+    weights: tuple[int, ...]
+
+
+def step_of(graph: Graph, tensor: int, axis: int, index: int) -> Step | None:
+    """The step at a place of an axis.
+
+    None where nothing was stacked up, or more than linear layers, biases and views lies between.
     """
     weights: list[int] = []
     length = graph.tensors[tensor].shape[axis]
@@ -110,27 +121,24 @@ def step_of(graph: Graph, tensor: int, axis: int, index: int) -> tuple[int, tupl
         if maker is None or not maker.args:
             return None
         shape, name = graph.tensors[tensor].shape, maker.name
+        source: object = maker.args[0]
         if name in ("stack", "cat"):
-            return _part(graph, maker, axis, index, length, weights)
+            return _step(graph, maker, (axis, index, length), tuple(weights))
         if name in ("mm", "addmm"):
             first = 1 if name == "addmm" else 0
             source, weight = maker.args[first : first + 2]
-            if axis != 0 or not isinstance(source, Ref) or not isinstance(weight, Ref):
+            if axis != 0 or not isinstance(weight, Ref):
                 return None
             weights.append(weight.tensor)
         elif name == "add":
             source = _wider(graph, maker, shape)
         elif name in ("t", "transpose"):
-            source = maker.args[0]
-            one, two = (
-                (0, 1) if name == "t" else (int(d) % len(shape) for d in maker.args[1:3])
-            )
+            one, two = (0, 1) if name == "t" else (int(d) % len(shape) for d in maker.args[1:3])
             axis = two if axis == one else one if axis == two else axis
-        elif name in ("view", "_unsafe_view", "reshape") or name in _COPIES:
-            source = maker.args[0]
-            if axis != 0 and name not in _COPIES:
+        elif name in ("view", "_unsafe_view", "reshape"):
+            if axis != 0:
                 return None
-        else:
+        elif name not in _COPIES:
             return None
         if not isinstance(source, Ref):
             return None
@@ -138,18 +146,29 @@ def step_of(graph: Graph, tensor: int, axis: int, index: int) -> tuple[int, tupl
     return None
 
 
+def _step(
+    graph: Graph, operation: Operation, place: tuple[int, int, int], weights: tuple[int, ...]
+) -> Step | None:
+    axis, index, length = place
+    parts = [ref.tensor for ref in operation.args[0] if isinstance(ref, Ref)]
+    shape = graph.tensors[operation.outputs[0]].shape
+    dim = _argument(operation, 1, "dim") % len(shape)
+    if dim == axis:
+        return Step(((parts[index], 1.0),), weights) if len(parts) == length else None
+    if operation.name == "stack":
+        return None
+    found: list[tuple[int, float]] = []
+    for part in parts:
+        inner = step_of(graph, part, axis, index)
+        if inner is None or inner.weights:
+            return None
+        share = graph.tensors[part].shape[dim] / shape[dim]
+        found += [(tensor, share * own) for tensor, own in inner.parts]
+    return Step(tuple(found), weights)
+
+
 def _wider(graph: Graph, operation: Operation, shape: tuple[int, ...]) -> object:
     """The summand that is no broadcast bias."""
     full = [a for a in operation.args[:2]
             if isinstance(a, Ref) and graph.tensors[a.tensor].shape == shape]  # fmt: skip
     return full[0] if len(full) == 1 else None
-
-
-def _part(
-    graph: Graph, operation: Operation, axis: int, index: int, length: int, weights: list[int]
-) -> tuple[int, tuple[int, ...]] | None:
-    parts = [ref.tensor for ref in operation.args[0] if isinstance(ref, Ref)]
-    rank = len(graph.tensors[operation.outputs[0]].shape)
-    if _argument(operation, 1, "dim") % rank == axis and len(parts) == length:
-        return parts[index], tuple(weights)
-    return None
