@@ -18,6 +18,7 @@ from fanin.graph.arguments import (
     tensors_in,
     written_arguments,
 )
+from fanin.graph.belongings import Content
 from fanin.graph.calling import call, leaves
 from fanin.graph.graph import (
     Graph,
@@ -77,6 +78,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # Alive until the end: a freed constant's memory could otherwise pass for another value.
         self._kept_alive: list[Any] = []
         self._contexts = ExitStack()
+        self._precious: dict[int, torch.Tensor] = {}
+        self._overwritten: list[Content] = []
         self.input_tensors: list[tuple[int, torch.Tensor]] = []
         """Ids and tensors of the inputs, in order."""
         self.constant_tensors: list[tuple[int, torch.Tensor]] = []
@@ -95,6 +98,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 owners = (name,) if kind is TensorKind.PARAMETER else ()
                 self.ids[name] = self._new_value(tensor, kind, name, owners)
                 self._open(tensor, self.ids[name])
+                if kind is TensorKind.PARAMETER:
+                    self._guard(tensor)
 
     def run(self, inputs: Any) -> Any:
         """Call the model once under this recorder and return what it returned.
@@ -110,6 +115,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             value = found.value if found else self._new_value(tensor, TensorKind.INPUT)
             self.input_tensors.append((value, tensor))
             self._depends_on_data.add(value)
+            self._guard(tensor)
             moments = moments_of_input(tensor)  # now: the model may write into its inputs
             if moments is not None:
                 self._input_moments[value] = moments
@@ -119,6 +125,24 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             outputs = call(self._model, inputs)
         self._outputs = tuple(self._read(tensor) for tensor in self._parts(outputs))
         return outputs
+
+    def put_back(self) -> None:
+        """Undo what the model wrote into its own parameters and into its inputs."""
+        for content in self._overwritten:
+            content.restore()
+
+    def _guard(self, tensor: torch.Tensor) -> None:
+        if tensor.layout is torch.strided and not tensor.is_nested:
+            for part in parts_of(tensor):
+                self._precious[part.untyped_storage()._cdata] = part
+
+    def _save(self, written: Sequence[torch.Tensor]) -> None:
+        """Copy a parameter or an input before the first write into its memory."""
+        for tensor in written:
+            if tensor.layout is torch.strided and not tensor.is_nested:
+                kept = self._precious.pop(tensor.untyped_storage()._cdata, None)
+                if kept is not None:
+                    self._overwritten.append(Content.of(kept))
 
     @staticmethod
     def _parts(value: Any) -> list[torch.Tensor]:
@@ -191,6 +215,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func._schema.name.split("::")[-1]
         refs = {id(tensor): self._read(tensor) for tensor in read}
         written = written_arguments(func, args, kwargs)
+        self._save(written)
         result = run(func, args, kwargs)
         made = tensors_in(result)
         if name in _DETACH and len(made) == 1 and made[0] is not read[0]:

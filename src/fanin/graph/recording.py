@@ -40,7 +40,10 @@ def record(model: nn.Module, inputs: Any) -> Graph:
     ready(model)
     with untouched(model), uncompiled():
         recorder = Recorder(model)
-        recorder.run(on_device_of(model, inputs))
+        try:
+            recorder.run(on_device_of(model, inputs))
+        finally:
+            recorder.put_back()
         return recorder.graph
 
 

@@ -4,95 +4,44 @@ import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-
-@dataclass
-class _Content:
-    """The values of one tensor that a forward pass may overwrite in place."""
-
-    tensor: torch.Tensor
-    copy: torch.Tensor | None  # None where there are no values to keep (meta) or none can change
-    version: int
-
-    @classmethod
-    def of(cls, tensor: torch.Tensor) -> "_Content":
-        # Meta and fake tensors have no values that a call could change.
-        bare = tensor.is_meta or type(tensor).__name__ == "FakeTensor"
-        copied = None if bare else tensor.detach().clone()
-        return cls(tensor, copied, tensor._version)
-
-    def restore(self) -> None:
-        # Only what has changed is written: a write would break a graph that the caller still
-        # holds. Batch norm writes its statistics without counting a version, hence ``equal``.
-        if self.copy is None:
-            return
-        if self.tensor._version != self.version or not torch.equal(self.tensor, self.copy):
-            with torch.no_grad():
-                if self.tensor.shape != self.copy.shape:  # an observer that grew with what it saw
-                    self.tensor.resize_(self.copy.shape)
-                self.tensor.detach().copy_(self.copy)
+from fanin.graph.belongings import Belongings
 
 
 class _Snapshot:
-    """All of a model that one forward and backward pass may change, weights themselves aside."""
+    """All of a model that one forward and backward pass may change, values of weights aside."""
 
     def __init__(self, model: nn.Module) -> None:
         self.modules = list(model.modules())
-        # Shallow copies of the namespaces bring back every replaced attribute: the mode, a
-        # buffer that forward rebinds, the recomputed ``weight`` of an old-style weight_norm,
-        # counters; copies of the containers in them bring back hooks, sub-modules and lists.
-        self.namespaces = [dict(vars(module)) for module in self.modules]
-        self.containers = [
-            (value, value.copy())
-            for namespace in self.namespaces
-            for value in namespace.values()
-            if isinstance(value, dict | list | set)
-        ]
         parameters = {id(p): p for module in self.modules for p in module.parameters(recurse=False)}
+        # A detached alias holds the memory that ``parameter.data = …`` would take away.
         self.parameters = [
-            (p, p.requires_grad, p.grad, getattr(p, "_backward_hooks", None))
+            (p, _alias(p), p.requires_grad, p.grad, getattr(p, "_backward_hooks", None))
             for p in parameters.values()
         ]
-        self.contents = [_Content.of(tensor) for tensor in self._mutable_tensors(parameters)]
-        for parameter, _, gradient, _ in self.parameters:
+        self.belongings = Belongings(self.modules, parameters)
+        for parameter, _, _, gradient, _ in self.parameters:
             if gradient is not None:
                 # A backward pass inside accumulates into a gradient of its own.
                 parameter.grad = None
 
-    def _mutable_tensors(self, parameters: dict[int, nn.Parameter]) -> list[torch.Tensor]:
-        """Buffers and plain tensor attributes, each once."""
-        found: dict[int, torch.Tensor] = {}
-        for module in self.modules:
-            for value in [*module.buffers(recurse=False), *vars(module).values()]:
-                if not isinstance(value, torch.Tensor) or id(value) in parameters:
-                    continue
-                # A tensor that is computed from weights (weight_norm's ``weight``) is
-                # replaced, not overwritten, and a clone would only cost memory.
-                if value.grad_fn is None and not value.is_inference():
-                    found[id(value)] = value
-        return list(found.values())
-
     def restore(self) -> None:
         self._reshard()
-        for module, namespace in zip(self.modules, self.namespaces, strict=True):
-            vars(module).clear()
-            vars(module).update(namespace)
-        for container, contents in self.containers:
-            _refill(container, contents)
-        for parameter, requires_grad, gradient, hooks in self.parameters:
+        self.belongings.restore()
+        for parameter, alias, requires_grad, gradient, hooks in self.parameters:
+            if alias is not None and not _shares_memory(parameter, alias):
+                parameter.grad = None  # which may be of the other dtype or shape by now
+                parameter.data = alias
             if parameter.requires_grad != requires_grad:
                 parameter.requires_grad_(requires_grad)
             parameter.grad = gradient
             if getattr(parameter, "_backward_hooks", None) is not hooks:
                 parameter._backward_hooks = hooks
-        for content in self.contents:
-            content.restore()
 
     def _reshard(self) -> None:
         """Have FSDP put back the shards that a forward pass alone leaves gathered."""
@@ -109,25 +58,16 @@ class _Snapshot:
                 module.reshard()
 
 
-def _refill(container: Any, contents: Any) -> None:
-    if _same_items(container, contents):
-        return  # also spares read-only dicts, such as a frozen configuration
-    if isinstance(container, list):
-        container[:] = contents
-        return
-    container.clear()
-    container.update(contents)
+def _alias(parameter: nn.Parameter) -> torch.Tensor | None:
+    """Another name of a parameter's memory; None for wrappers, which have none of their own."""
+    return None if is_traceable_wrapper_subclass(parameter) else parameter.detach()
 
 
-def _same_items(first: Any, second: Any) -> bool:
-    # By identity: tensors and arrays in a container have no single truth value to compare.
-    def items(container: Any) -> list[Any]:
-        pairs = container.items() if isinstance(container, dict) else container
-        return [part for pair in pairs for part in (pair if isinstance(pair, tuple) else (pair,))]
-
-    if len(first) != len(second):
-        return False
-    return all(a is b for a, b in zip(items(first), items(second), strict=False))
+def _shares_memory(first: torch.Tensor, second: torch.Tensor) -> bool:
+    if first.layout != torch.strided or first.is_nested:
+        return True
+    same = first.untyped_storage()._cdata == second.untyped_storage()._cdata
+    return same and (first.dtype, first.shape) == (second.dtype, second.shape)
 
 
 @contextmanager
@@ -157,9 +97,10 @@ def untouched(model: nn.Module) -> Iterator[None]:
 
     Restored, also when the body raises or is interrupted: the mode of every module, buffers
     (objects and values), plain attributes, hooks, sub-modules, ``requires_grad``, ``grad`` (the
-    same object, the same values), Python's, NumPy's and torch's random states.  Inside, ``grad``
-    of every parameter is None.  Values of parameters are *not* copied: what runs inside must not
-    write them.
+    same object, the same values), the memory that a parameter's ``data`` is, Python's, NumPy's and
+    torch's random states and those of generators that the model holds.  Inside, ``grad`` of every
+    parameter is None.  Values of parameters are *not* copied here: what writes them in place must
+    keep them itself, as the recorder does.
 
     Args:
         model: any module.
