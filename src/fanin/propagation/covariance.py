@@ -21,6 +21,8 @@ from fanin.propagation.state import State
 
 DEEPEST = 400
 """Steps back before two tensors are taken for unrelated."""
+MOST_STEPS = 4000
+"""Pairs looked at for one of them."""
 
 _COPIES = {"clone", "detach", "alias", "contiguous", "_to_copy", "dropout_identity"}
 _NORMS = {"native_layer_norm", "native_batch_norm", "native_group_norm", "cudnn_batch_norm",
@@ -92,7 +94,7 @@ class _Finder:
         if (one, two) in earlier:
             return earlier[one, two]
         self.steps += 1
-        if left == 0 or self.steps > DEEPEST:
+        if left == 0 or self.steps > MOST_STEPS:
             self.given_up = True
             return None
         if not self.masks.get(one, 0) & self.masks.get(two, 0):

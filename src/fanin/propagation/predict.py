@@ -209,7 +209,7 @@ def _tensor_signal(
     return TensorSignal(
         tensor, operation, module, state.shape,
         mean=state.mean,
-        rms=float(np.sqrt(max(q, 0.0))),
+        rms=float(np.sqrt(max(q, 0.0) + _masked_power(state))),
         std=float(np.sqrt(state.variance)),
         finite=bool(np.isfinite(q)),
         correlation=correlation,
@@ -217,6 +217,17 @@ def _tensor_signal(
         gradient_finite=gradient is None or bool(np.isfinite(gradient.flat[0])),
         sampled=state.sampled,
     )  # fmt: skip
+
+
+def _masked_power(state: State) -> float:
+    """What a mask's "never" adds to E[x²] where it is a finite number such as −10⁴."""
+    level = state.blocked_level
+    if state.blocked is None or not -_SHOWN < level < 0:
+        return 0.0
+    return level**2 * float(state.blocked.double().mean())
+
+
+_SHOWN = 1e30
 
 
 def _parameters(

@@ -340,7 +340,7 @@ def measured(tensor: torch.Tensor, *, keep: bool) -> State:
     data = value
     if data.numel() > MOST_MEASURED and data.shape[0] > 1:
         data = data[:: max(1, data.numel() // MOST_MEASURED)]
-    data = data.to(device="cpu", dtype=torch.float64)
+    data = (data.abs() if data.is_complex() else data).to(device="cpu", dtype=torch.float64)
     blocked = None
     if keep and bool((data < MASKING).any()):
         blocked = data < MASKING

@@ -9,9 +9,10 @@ import numpy as np
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carry, forgotten, resampled
 from fanin.propagation.layout import Axes, atom_range, average_weights, fit, plain_axes
+from fanin.propagation.profile import MOST_PLACES, Profile
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import State, gaussian
+from fanin.propagation.state import State, gaussian, with_powers
 
 
 def _spatial(call: Call, count: int) -> list[int]:
@@ -79,7 +80,57 @@ def average_pool(call: Call) -> State:
         share = _padding_share(call, dims)
     pairs = resized(pairs, state.shape, call.shape()) * share
     mean = state.mean * share**0.5
-    return gaussian(plain_axes(call.shape()), mean, pairs).with_flags(state)
+    made = gaussian(plain_axes(call.shape()), mean, pairs).with_flags(state)
+    if call.name.lstrip("_").startswith("adaptive"):
+        return with_powers(made, _pooled_profile(state.profile, state.shape, call.shape()))
+    return with_powers(made, _window_powers(call, dims, made))
+
+
+def _pooled_profile(profile: Profile, given: Sequence[int], made: Sequence[int]) -> Profile:
+    """Mean powers of equal stretches of each axis; None where the axes do not divide."""
+    if profile is None:
+        return None
+    found = profile
+    for d, (n, m) in enumerate(zip(given, made, strict=True)):
+        if found.shape[d] == 1 or n == m:
+            continue
+        if n % m:
+            return None
+        shape = (*found.shape[:d], m, n // m, *found.shape[d + 1 :])
+        found = found.reshape(shape).mean(axis=d + 1)
+    return found
+
+
+def _window_powers(call: Call, dims: Sequence[int], made: State) -> Array | None:
+    """Powers of window means place by place: borders average fewer, or padding among them."""
+    state, count = call.state(0), len(dims)
+    kernel = _window(call.raw(1), count)
+    stride = _window(call.raw(2) or kernel, count)
+    padding = _window(call.raw(3, "padding", 0) or 0, count)
+    shape = call.shape()
+    if made.second_moment <= 0 or (not any(padding) and state.profile is None):
+        return None
+    if prod(shape[d] for d in dims) > MOST_PLACES:
+        return None
+    pairs, axes = _under_plain(state), plain_axes(state.shape)
+    includes = call.raw(5, "count_include_pad", True)
+    for position in reversed(range(pairs.ndim)):
+        if not any(axes[d] and atom_range(axes, d).start == position for d in dims):
+            pairs = np.take(pairs, 0, position)
+    powers = pairs
+    valid = np.ones(())
+    for d, k, s, p in zip(dims, kernel, stride, padding, strict=True):
+        starts = np.arange(shape[d]) * s - p
+        inside = np.minimum(starts + k, state.shape[d]) - np.maximum(starts, 0)
+        inside = np.maximum(inside, 1)
+        if axes[d]:
+            weights = np.stack([1 / inside, 1 - 1 / inside])
+            powers = np.tensordot(powers, weights, axes=(0, 0))
+        else:
+            powers = np.multiply.outer(powers, np.ones(len(inside)))
+        valid = np.multiply.outer(valid, (inside / k) ** 2 if includes else np.ones(len(inside)))
+    found = (powers * valid).reshape((1,) * (len(shape) - count) + powers.shape)
+    return np.asarray(found / made.second_moment)
 
 
 def _padding_share(call: Call, dims: Sequence[int]) -> float:
