@@ -51,6 +51,15 @@ def test_gradinit_takes_the_targets_of_the_data(fanin_command, model_file, monke
     assert seen[0].shape == (256,)
 
 
+def test_explain_shows_what_was_measured(fanin_command, model_file):
+    status, shown, _ = fanin_command(
+        "explain", f"{model_file}:make", "--data", f"{model_file}:batch", "--recipe", "lsuv",
+        "--at", "head.weight",
+    )  # fmt: skip
+    assert status == 0
+    assert "LSUV: output std" in " ".join(shown.split())
+
+
 def test_what_is_missing_is_said(fanin_command, model_file):
     target = f"{model_file}:make"
     status, _, error = fanin_command("init", target, "--recipe", "lsuv")

@@ -29,7 +29,7 @@ class Objective:
         self.scratch, self.recipe, self._loss = scratch, recipe, loss
         self._twice = False  # seen to have second derivatives
         self.start: dict[str, torch.Tensor] = {
-            name: parameter.detach().clone()
+            name: parameter.detach()
             for name, parameter in scratch.parameters.items()
             if parameter.requires_grad and parameter.is_floating_point()
         }

@@ -41,7 +41,7 @@ class Scratch:
 
     Args:
         plan: what is drawn.
-        model: needs as much memory again.
+        model: its weights need twice their memory again while they are drawn, once afterwards.
         inputs: the batch.
         seed: of the numbers.
 
