@@ -14,7 +14,7 @@ import numpy as np
 from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.algebra import aligned
 from fanin.propagation.call import Call, functional_name
-from fanin.propagation.layout import broadcast_axes, fit, fit_flat, plain_axes
+from fanin.propagation.layout import broadcast_axes, fit, fit_flat, plain_axes, shape_of
 from fanin.propagation.places import Place, Step, place_of, step_of
 from fanin.propagation.quadrature import NODES, Array, expectation
 from fanin.propagation.state import State
@@ -28,6 +28,7 @@ _COPIES = {"clone", "detach", "alias", "contiguous", "_to_copy", "dropout_identi
 _NORMS = {"native_layer_norm", "native_batch_norm", "native_group_norm", "cudnn_batch_norm",
           "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
           "_fused_rms_norm"}  # fmt: skip
+_AVERAGES = {"mean", "avg_pool1d", "avg_pool2d", "avg_pool3d"}
 _RESHAPES = {"view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "flatten", "_reshape_alias"}
 
 
@@ -45,6 +46,16 @@ def _ancestors(graph_id: int, graph: "_Hashable") -> dict[int, int]:
         for out in operation.outputs:
             masks[out] = mask | (1 << bits.setdefault(out, len(bits)))
     return masks
+
+
+def _broadcast(pairs: Array, given: State, wanted: State) -> Array | None:
+    """Pairs of a tensor with axes of length 1 under the axes of the one that it meets."""
+    if len(given.axes) > len(wanted.axes):
+        return None
+    axes, (found,), _ = broadcast_axes(given.axes, (pairs,), wanted.axes, ())
+    if shape_of(axes) != wanted.shape:
+        return None
+    return fit(np.asarray(found), axes, wanted.axes)
 
 
 class _Hashable:
@@ -131,7 +142,7 @@ class _Finder:
         if later == one:
             return found
         if states[one].shape != states[two].shape:
-            return None
+            return _broadcast(found, states[two], states[one])
         del swapped
         return fit(found, states[two].axes, states[one].axes)
 
@@ -229,6 +240,9 @@ class _Finder:
             return total
         if name in ("mul", "div") and refs and refs[0] is not None:
             return self._scaled(operation, refs, made.axes, other, left)
+        if name in _AVERAGES and refs and refs[0] == other:
+            # x and an average of what x is among: E[x m] = E[m²].
+            return made.pairs - made.mean**2
         if name in _NORMS and refs[0] is not None:
             x = states[refs[0]]
             part = self.between(refs[0], other, left)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from fanin.propagation.algebra import added, scaled
+from fanin.propagation.alignment import leaning, leaning_power, raised
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, contracted, weighted
 from fanin.propagation.families.linear import contract, contracted_pairs
@@ -68,6 +69,12 @@ def fused_attention(call: Call) -> list[State | None]:
     out = contract(used, value, of_logits, lead + "jd", lead + "id")
     # The output averages v: its mean is that of v, whatever the shares.
     out = gaussian(out.axes, value.mean, out.pairs, profile=out.profile)
+    keys, values = call.tensor(1), call.tensor(2)
+    if keys is not None and values is not None:
+        share = leaning(call.graph, call.states, keys, values)
+        squares = shares.state.second_moment * logits.shape[-1]
+        last = len(logits.axes) - 1
+        out = raised(out, leaning_power(logits, value, squares, share, last))
     out = out.with_flags(query, key, value)
     rest: list[State | None] = [None] * (len(call.operation.outputs) - 1)
     if rest:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from fanin.propagation.algebra import added, scaled
+from fanin.propagation.alignment import averaged_values, raised, tied_power
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import contracted
 from fanin.propagation.layout import (
@@ -183,6 +184,11 @@ def product(call: Call, i: int, j: int, letters: tuple[str, str, str]) -> State:
     if two.mirrored and one.mirrored:
         one = mirrored_input(one)
     made = contract(one, two, *letters)
+    if call.name == "bmm":
+        made = averaged_values(call, made)
+    data, weight = call.tensor(i), call.tensor(j)
+    if call.name in ("mm", "addmm") and data is not None and weight is not None:
+        made = raised(made, tied_power(call, data, weight))
     if two.mirrored:
         made = replace(made, mirrored=True)
     return made

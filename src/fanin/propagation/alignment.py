@@ -1,0 +1,208 @@
+"""Two places where a product's factors are not strangers to each other.
+
+Attention picks the keys that lie along its query. Where keys and values are read from one tensor,
+the values it averages lean the same way: of n directions one is no longer averaged out, which
+outweighs the averages once there are about n keys. And logits of a tied head hold, for the token
+that is read, the product of an embedding with itself.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from fanin.graph.graph import Graph, Operation, Ref
+from fanin.propagation.algebra import mean_pairs
+from fanin.propagation.call import Call, functional_name
+from fanin.propagation.covariance import covariance
+from fanin.propagation.layout import atom_range
+from fanin.propagation.state import State, gaussian
+
+_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "convolution"}
+_FURTHEST = 40
+
+
+def read_from(graph: Graph, tensor: int) -> int | None:
+    """The tensor that a linear layer read to make this one, through views, norms and rotations."""
+    front, seen = [tensor], set[int]()
+    while front and len(seen) < _FURTHEST:
+        current = front.pop(0)
+        if current in seen:
+            continue
+        seen.add(current)
+        maker = graph.producer.get(current)
+        if maker is None:
+            continue
+        if maker.name in _PRODUCTS:
+            data = _data_argument(graph, maker)
+            if data is not None:
+                return _origin(graph, data)
+            continue
+        front += [i for i in maker.inputs if not graph.tensors[i].of_parameters]
+    return None
+
+
+def _data_argument(graph: Graph, operation: Operation) -> int | None:
+    """The factor that is no weight, where the other one is."""
+    first = 1 if operation.name in ("addmm", "baddbmm") else 0
+    factors = [a.tensor for a in operation.args[first : first + 2] if isinstance(a, Ref)]
+    data = [t for t in factors if not _is_weight(graph, t)]
+    return data[0] if len(factors) == 2 and len(data) == 1 else None
+
+
+def _is_weight(graph: Graph, tensor: int) -> bool:
+    info = graph.tensors[tensor]
+    return info.kind == "parameter" or bool(info.of_parameters)
+
+
+def _origin(graph: Graph, tensor: int | None) -> int | None:
+    """Under views and copies."""
+    views = {"view", "_unsafe_view", "reshape", "clone", "transpose", "permute", "contiguous",
+             "unsqueeze", "squeeze", "alias", "detach", "_to_copy", "expand"}  # fmt: skip
+    while tensor is not None and (maker := graph.producer.get(tensor)) is not None:
+        if maker.name not in views or not isinstance(maker.args[0], Ref):
+            break
+        tensor = maker.args[0].tensor
+    return tensor
+
+
+def directions(state: State) -> float:
+    """How many independent directions the features of a tensor have: (Σλ)²/Σλ² of its spectrum."""
+    rank = len(state.axes)
+    if rank == 0 or not state.axes[-1] or state.variance <= 0:
+        return 1.0
+    correlations = (state.pairs - state.mean**2) / state.variance
+    square = float(mean_pairs(correlations**2, state.axes, [rank - 1]).flat[0])
+    return 1 / max(square, 1e-9)
+
+
+def leaning(graph: Graph, states: Mapping[int, State], key: int, value: int) -> float:
+    """1/n of the n directions in which keys and values were read; 0 where they share no source."""
+    one, two = read_from(graph, key), read_from(graph, value)
+    if one is None or one != two or one not in states:
+        return 0.0
+    return 1 / directions(states[one])
+
+
+def leaning_power(logits: State, value: State, shares: float, share: float, dim: int) -> float:
+    """What leaning adds to E[y²] of attention's output.
+
+    Along the query's direction the average of unit Gaussians is s (1 − Σa²), by Stein's lemma:
+    s the spread of a row's logits.
+
+    Args:
+        logits: of the softmax.
+        value: what is averaged.
+        shares: Σ a² of a row.
+        share: see ``leaning``.
+        dim: the axis of the keys among the logits' axes.
+    """
+    spread = _within(logits, dim)
+    own = _within(value, len(value.axes) - 2)
+    return share * own * spread * max(1 - shares, 0.0) ** 2
+
+
+def raised(state: State, power: float) -> State:
+    """More power at every element, shared with no other."""
+    if power <= 0.0 or state.second_moment <= 0.0:
+        return state
+    pairs = state.pairs.copy()
+    pairs.flat[0] += power
+    made = gaussian(state.axes, state.mean, pairs, profile=state.profile)
+    return replace(made, mirrored=state.mirrored, pieces=state.pieces, sampled=state.sampled)
+
+
+def averaged_values(call: Call, made: State) -> State:
+    """``bmm`` of shares with values: with what leaning adds; any other product as it is."""
+    one, two = call.tensor(0), call.tensor(1)
+    softmax = None if one is None else softmax_behind(call.graph, one)
+    if softmax is None or two is None:
+        return made
+    key = keys_behind(call.graph, softmax)
+    share = 0.0 if key is None else leaning(call.graph, call.states, key, two)
+    source = softmax.args[0]
+    if share == 0.0 or not isinstance(source, Ref):
+        return made
+    shares, logits = call.state(0), call.states[source.tensor]
+    squares = shares.second_moment * shares.shape[-1]
+    dim = int(softmax.args[1]) % max(len(logits.axes), 1)
+    return raised(made, leaning_power(logits, call.state(1), squares, share, dim))
+
+
+def _within(state: State, dim: int) -> float:
+    """Variance along one axis: what two places of it do not share."""
+    along = set(atom_range(state.axes, dim))
+    apart = state.pairs[tuple(int(position in along) for position in range(state.pairs.ndim))]
+    return max(state.second_moment - float(apart), 0.0) if along else 0.0
+
+
+def softmax_behind(graph: Graph, tensor: int) -> Operation | None:
+    """The softmax whose shares these are, through views and dropout."""
+    through = {"view", "_unsafe_view", "expand", "clone", "_to_copy", "native_dropout", "alias",
+               "dropout", "reshape", "transpose", "detach", "where", "masked_fill"}  # fmt: skip
+    for _ in range(8):
+        maker = graph.producer.get(tensor)
+        if maker is None:
+            return None
+        if maker.name in ("_softmax", "_safe_softmax"):
+            return maker
+        if functional_name(maker.name) not in through:
+            return None
+        refs = [a for a in maker.args if isinstance(a, Ref)]
+        if not refs:
+            return None
+        tensor = refs[-1].tensor if maker.name == "where" else refs[0].tensor
+    return None
+
+
+def keys_behind(graph: Graph, softmax: Operation) -> int | None:
+    """The keys of a softmax's logits: the second factor of the product that they come from."""
+    source = softmax.args[0]
+    front, seen = [source.tensor] if isinstance(source, Ref) else [], set[int]()
+    while front and len(seen) < _FURTHEST:
+        current = front.pop(0)
+        if current in seen:
+            continue
+        seen.add(current)
+        maker = graph.producer.get(current)
+        if maker is None:
+            continue
+        if maker.name in ("bmm", "baddbmm"):
+            at = 2 if maker.name == "baddbmm" else 1
+            key = maker.args[at]
+            return key.tensor if isinstance(key, Ref) else None
+        front += list(maker.inputs)
+    return None
+
+
+def tied_power(call: Call, data: int, weight: int) -> float:
+    """What a tied head adds to E[logit²]: the logit of the very token that was embedded.
+
+    One logit of V is Σ x e over the features of a token's stream and its own embedding.
+    """
+    graph, states = call.graph, call.states
+    table = _origin(graph, _under_transposes(graph, weight))
+    source = _origin(graph, data)
+    if table is None or source is None:
+        return 0.0
+    total = 0.0
+    for operation in graph.consumers.get(table, ()):
+        if operation.name != "embedding" or operation.index >= call.operation.index:
+            continue
+        read = operation.outputs[0]
+        if states[read].shape != states[source].shape:
+            continue
+        found = covariance(call, source, read)
+        shared = float(np.asarray(found).flat[0])
+        rows, features = states[table].shape[0], states[source].shape[-1]
+        total = max(total, (features * shared) ** 2 / rows)
+    return total
+
+
+def _under_transposes(graph: Graph, tensor: int) -> int:
+    while (maker := graph.producer.get(tensor)) is not None and maker.name in ("t", "transpose"):
+        source = maker.args[0]
+        if not isinstance(source, Ref):
+            break
+        tensor = source.tensor
+    return tensor
