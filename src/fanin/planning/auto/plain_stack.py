@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from fanin.graph.role import Activation, Role
 from fanin.planning.auto.gain import LINEAR, name_of, squared_gain
 from fanin.planning.auto.operands import path_from
+from fanin.planning.auto.stack_curvature import logit_std
 from fanin.planning.auto.stack_depth import Start, start_of, troubles_of
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject, once_per_model
@@ -22,6 +23,9 @@ from fanin.propagation.isometry import Isometry
 from fanin.propagation.stability import StackPoint
 from fanin.schemes import DeltaOrthogonal, Mirrored, Orthogonal, VarianceScaling
 from fanin.schemes.scheme import Scheme
+
+HEAD_STD = 0.25
+"""Of the logits that any head starts with, at least."""
 
 
 @dataclass(frozen=True)
@@ -76,16 +80,11 @@ def in_deep_stack(subject: Subject, circumstances: Circumstances) -> Decision | 
     return None
 
 
-def behind_deep_stack(
-    subject: Subject, circumstances: Circumstances, std: float | None = None
-) -> Decision | None:
+def behind_deep_stack(subject: Subject, circumstances: Circumstances) -> Decision | None:
     """The decision for the weight that reads a deep stack's units; None for any other.
 
-    Args:
-        subject: the weight.
-        circumstances: its model.
-        std: that its output shall have; None for what keeps the activation that comes next at
-            second moment 1.
+    A head's logits are as large as ``stack_curvature`` says; any other weight's output is what the
+    activation that comes next wants.
     """
     stack = plain_stack(circumstances)
     if stack is None or not stack.troubles or subject.name != stack.behind:
@@ -93,9 +92,13 @@ def behind_deep_stack(
     start = stack.start
     if start is None:
         return None
-    what = f"std {std:g}"
-    if std is None:
+    if subject.role.role is not Role.HEAD:
         std, what = math.sqrt(squared_gain(subject.role.activation)[0]), "unit size"
+    else:
+        std = HEAD_STD
+        if isinstance(start, Isometry):
+            std = logit_std(start, stack.width, _channels(subject)[0], HEAD_STD)
+        what = f"logits of std {std:.2g}"
     if isinstance(start, Isometry) and start.mirrored and _paired(subject):
         gain = std / math.sqrt(start.passed) * _widening(*_channels(subject), halved=True)
         scheme: Scheme = Mirrored(gain=gain, mirror="inputs")
