@@ -7,6 +7,7 @@ from torch import nn
 
 import fanin
 from fanin.errors import DataError
+from fanin.planning import compare_with_tensors
 from fanin.recipes import WeightNorm
 from fanin.schemes import Normal, Scaled
 
@@ -132,6 +133,19 @@ def test_a_shared_weight_is_normalised_over_all_uses():
     _, std = units(torch.cat(seen), -1)
     assert (std - 1).abs().max() < 0.1
     assert "measured over 2 uses" in plan["again.weight"].evidence
+
+
+def test_very_different_units_are_what_their_plan_says():
+    """A few large units make up the whole std: chance must not pass for a fault, nor hide one."""
+    model = nn.Sequential(nn.Conv2d(64, 64, 3, groups=64))
+    x = numbers(4, 64, 8, 8) * torch.logspace(-2, 2, 64)[None, :, None, None]
+    for seed in range(20):
+        plan = fanin.plan(model, x, "weight_norm", seed=seed)
+        fanin.apply(plan, model, seed=seed)
+        assert compare_with_tensors(plan, model) == []
+    with torch.no_grad():
+        model[0].weight[:40] *= 1.5
+    assert [d.quantity for d in compare_with_tensors(plan, model)] == ["std"]
 
 
 def test_one_observation_of_a_unit_is_no_std():

@@ -1,7 +1,7 @@
 """Whether a model's tensors are what a plan says, within sampling error."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -9,6 +9,7 @@ from torch import nn
 from fanin.errors import PlanError
 from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.planning.expectation import expected_moments
+from fanin.schemes.scaled import Scaled
 from fanin.schemes.scheme import Moments
 
 FALSE_ALARM = 1e-6
@@ -81,12 +82,12 @@ def _tensor_of(
 
 
 def _deviations(a: Assignment, tensor: torch.Tensor, quantile: float) -> list[Deviation]:
+    n = tensor.numel()
+    a, data = _unscaled(a, tensor.detach().to(torch.float64 if n <= 1 << 22 else torch.float32))
     assert a.scheme is not None
     moments = expected_moments(a.scheme, a.shape, a.axes, a.zero_rows)
     if math.isnan(moments.std):
         return []
-    n = tensor.numel()
-    data = tensor.detach().to(torch.float64 if n <= 1 << 22 else torch.float32)
     std, mean = (float(value) for value in torch.std_mean(data, correction=0))
     scale = max(abs(moments.mean), moments.std)
     # float32 sums of many elements round too: a few units in the last place of the scale.
@@ -100,6 +101,18 @@ def _deviations(a: Assignment, tensor: torch.Tensor, quantile: float) -> list[De
         found.append(Deviation(a.parameter, "std", std, moments.std, of_std, a))
     found += _outside(a, data, moments, rounding)
     return found
+
+
+def _unscaled(a: Assignment, data: torch.Tensor) -> tuple[Assignment, torch.Tensor]:
+    """Units with factors of their own are brought to one scale, where the sampling error is known.
+
+    Else a few large units would make up the whole std, and chance could not be told from a fault.
+    """
+    if not isinstance(a.scheme, Scaled) or not isinstance(a.scheme.factor, tuple):
+        return a, data
+    if 0.0 in a.scheme.factor:
+        return a, data
+    return replace(a, scheme=a.scheme.of), data / a.scheme.factors_of(data, a.axes)
 
 
 def _spread_of_squares(a: Assignment, data: torch.Tensor) -> float:

@@ -77,12 +77,15 @@ class Scaled(Scheme):
         drawn = torch.empty_like(target, dtype=torch.float32) if half else target
         self.of.fill(drawn, axes, address, region)
         with torch.no_grad():
-            drawn.mul_(self._factors_of(drawn, axes, region))
+            drawn.mul_(self.factors_of(drawn, axes, region))
             if half:
                 target.copy_(drawn)
 
-    def _factors_of(self, like: torch.Tensor, axes: Axes, region: Region) -> torch.Tensor:
-        """Factors that broadcast over the region."""
+    def factors_of(
+        self, like: torch.Tensor, axes: Axes, region: Region | None = None
+    ) -> torch.Tensor:
+        """The factors as they broadcast over a tensor, or over the region of it that it holds."""
+        region = region or Region.whole(like.shape)
         if not isinstance(self.factor, tuple):
             return torch.tensor(self.factor, dtype=like.dtype, device=like.device)
         axis = axes.outputs[0]
