@@ -204,6 +204,28 @@ def test_sine_layers_are_left_to_their_author():
     assert by_hand(Role.WEIGHT, activation="sin", on_meta=True).scheme is not None
 
 
+@pytest.mark.parametrize(("factor", "std"), [(None, 1 / 8), (64**-0.5, 1.0), (0.5, 1 / 4)])
+def test_a_tied_table_leaves_to_the_model_what_the_model_does_itself(factor, std):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table = nn.Embedding(50, 64)
+            self.norm, self.head = nn.LayerNorm(64), nn.Linear(64, 50, bias=False)
+            self.head.weight = self.table.weight
+
+        def forward(self, ids):
+            x = self.norm(self.table(ids))
+            return self.head(x if factor is None else x * factor)
+
+    model, ids = Tied(), torch.arange(40).reshape(2, 20)
+    plan = fanin.plan(model, ids)
+    assert plan["table.weight"].std == pytest.approx(std)
+    fanin.apply(plan, model, seed=1)
+    stream = torch.randn(200, 64, generator=torch.Generator().manual_seed(0)) * (factor or 1)
+    # Rows of the table differ in length by √(2/64) of it: 50 of them, to four standard errors.
+    assert model.head(stream).detach().std() == pytest.approx(1, abs=4 * (1 / 64 / 50) ** 0.5)
+
+
 def test_the_phase_of_a_sine_is_its_author_s():
     class Siren(nn.Module):
         def __init__(self):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+from fanin.graph.graph import Graph
 from fanin.graph.role import Role
 from fanin.graph.vocabulary import COPIES, RESHAPES
 from fanin.planning.recipe import Decision, leave
@@ -20,28 +21,76 @@ _UNCHANGED = RESHAPES | COPIES | {"expand", "expand_copy", "native_dropout", "dr
 def embedding(subject: Subject, circumstances: Circumstances) -> Decision:
     """Tied: d^(−½), so that logits have unit variance; untied: unit RMS.
 
-    Tables that are added to one another start equally large.
+    A factor of the model's own between the stream and the logits (T5's d^(−½)) does that work
+    already. Tables that are added to one another start equally large.
     """
     role, evidence = subject.role, subject.role.evidence
     if role.kind == "attention bias":
         return _bias_of_scores(subject)
     if role.role is Role.POSITION_TABLE:
         return _positions(subject, circumstances)
-    std = _std(subject)
+    std = _std(subject, circumstances)
     if role.role is Role.TIED_HEAD:
-        why = f"embedding tied to the head: d^(−½) = {std:.4g}, so that logits have std about 1"
+        factor = _logit_factor(subject, circumstances)
+        if factor == 1:
+            why = f"embedding tied to the head: d^(−½) = {std:.4g}, so that logits have std about 1"
+        else:
+            why = f"embedding tied to the head, whose logits the model multiplies by {factor:.4g}"
         return Decision(Normal(std=std), why, evidence)
     leader = _leader(subject, circumstances)
-    if leader is not None and _std(leader) != std:
+    if leader is not None and _std(leader, circumstances) != std:
         why = f"embedding: as large as {leader.name}, which it is added to"
-        return Decision(Normal(std=_std(leader)), why, evidence)
+        return Decision(Normal(std=_std(leader, circumstances)), why, evidence)
     return Decision(Normal(std=std), "embedding: unit RMS", evidence)
 
 
-def _std(subject: Subject) -> float:
+def _std(subject: Subject, circumstances: Circumstances) -> float:
     if subject.role.role is Role.TIED_HEAD:
-        return 1 / math.sqrt(subject.shape[-1])
+        factor = _logit_factor(subject, circumstances)
+        return float(f"{min(1.0, 1 / (factor * math.sqrt(subject.shape[-1]))):.6g}")
     return 1.0
+
+
+@once_per_model
+def _factors(circumstances: Circumstances) -> Mapping[str, float]:
+    """Table -> the constant on the stream that it multiplies as a head; without it, not there."""
+    graph = circumstances.graph
+    found: dict[str, float] = {}
+    if graph is None:
+        return found
+    tables = {s.name for s in circumstances if s.role.role is Role.TIED_HEAD}
+    for operation in graph.operations:
+        named = {n for t in operation.inputs for n in _names(graph, t)} & tables
+        made = operation.outputs and not graph.tensors[operation.outputs[0]].of_parameters
+        if not named or not made or operation.name in _LOOKUPS:
+            continue
+        streams = [t for t in operation.inputs if not _names(graph, t)]
+        found.update(dict.fromkeys(named, _constant_upstream(graph, streams[0]) if streams else 1))
+    return found
+
+
+def _logit_factor(subject: Subject, circumstances: Circumstances) -> float:
+    return _factors(circumstances).get(subject.name, 1.0)
+
+
+def _names(graph: Graph, tensor: int) -> tuple[str, ...]:
+    info = graph.tensors[tensor]
+    return (info.name, *info.of_parameters) if info.name else info.of_parameters
+
+
+def _constant_upstream(graph: Graph, tensor: int) -> float:
+    """The product of constant factors back to the first operation of another kind."""
+    factor = 1.0
+    while (operation := graph.producer.get(tensor)) is not None and len(operation.inputs) == 1:
+        if operation.name in ("mul", "div"):
+            number = next((a for a in operation.args if isinstance(a, int | float)), 0)
+            if not number:
+                break
+            factor *= float(number) if operation.name == "mul" else 1 / float(number)
+        elif operation.name not in _UNCHANGED:
+            break
+        tensor = operation.inputs[0]
+    return abs(factor) or 1.0
 
 
 def _kept(subject: Subject) -> Decision | None:
@@ -70,7 +119,7 @@ def _positions(subject: Subject, circumstances: Circumstances) -> Decision:
         reason = f"position table: N(0, {POSITION_STD}²)"
         return Decision(Normal(std=POSITION_STD), reason, evidence)
     reason = f"position table: as large as {leader.name}, which it is added to"
-    return Decision(Normal(std=_std(leader)), reason, evidence)
+    return Decision(Normal(std=_std(leader, circumstances)), reason, evidence)
 
 
 def _leader(subject: Subject, circumstances: Circumstances) -> Subject | None:
