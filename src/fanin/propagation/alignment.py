@@ -36,7 +36,7 @@ def read_from(graph: Graph, tensor: int) -> int | None:
         if maker.name in _PRODUCTS:
             data = _data_argument(graph, maker)
             if data is not None:
-                return _origin(graph, data)
+                return data
             continue
         front += [i for i in maker.inputs if not graph.tensors[i].of_parameters]
     return None
@@ -66,22 +66,61 @@ def _origin(graph: Graph, tensor: int | None) -> int | None:
     return tensor
 
 
-def directions(state: State) -> float:
-    """How many independent directions the features of a tensor have: (Σλ)²/Σλ² of its spectrum."""
+def inverse_directions(
+    graph: Graph, states: Mapping[int, State], tensor: int, left: int = 16
+) -> float:
+    """Σλ²/(Σλ)² of the spectrum of a tensor's features: one over its independent directions.
+
+    A fresh matrix to m features adds 1/m to what its input has; the terms of a sum count by their
+    powers. Behind a nonlinearity, a table or a batch the features count as independent, as far as
+    their correlation says.
+    """
+    state = states[tensor]
+    maker = graph.producer.get(tensor)
+    own = _from_correlations(state)
+    if maker is None or left == 0:
+        return own
+    name = functional_name(maker.name)
+    if name in ("mm", "addmm"):
+        data = _data_argument(graph, maker)
+        if data is not None and data in states:
+            inner = inverse_directions(graph, states, data, left - 1)
+            return min(own + inner, 1.0)
+        return own
+    features = graph.tensors[tensor].shape[-1:]
+    varying = [
+        t
+        for t in maker.inputs
+        if t in states and not _is_weight(graph, t) and graph.tensors[t].shape[-1:] == features
+    ]
+    if name == "add" and len(varying) == 2:
+        powers = np.array([states[t].variance for t in varying])
+        parts = [inverse_directions(graph, states, t, left - 1) for t in varying]
+        total = powers.sum()
+        return float((powers / total) ** 2 @ parts) if total > 0 else own
+    if (name in _LINEAR or "norm" in name) and varying:
+        return max(own, inverse_directions(graph, states, varying[0], left - 1))
+    return own
+
+
+_LINEAR = {"view", "_unsafe_view", "reshape", "clone", "contiguous", "alias", "detach", "_to_copy",
+           "mul", "add", "native_dropout", "dropout", "unsqueeze", "sub"}  # fmt: skip
+
+
+def _from_correlations(state: State) -> float:
     rank = len(state.axes)
     if rank == 0 or not state.axes[-1] or state.variance <= 0:
         return 1.0
     correlations = (state.pairs - state.mean**2) / state.variance
-    square = float(mean_pairs(correlations**2, state.axes, [rank - 1]).flat[0])
-    return 1 / max(square, 1e-9)
+    return float(mean_pairs(correlations**2, state.axes, [rank - 1]).flat[0])
 
 
 def leaning(graph: Graph, states: Mapping[int, State], key: int, value: int) -> float:
     """1/n of the n directions in which keys and values were read; 0 where they share no source."""
     one, two = read_from(graph, key), read_from(graph, value)
-    if one is None or one != two or one not in states:
+    if one is None or _origin(graph, one) != _origin(graph, two) or one not in states:
         return 0.0
-    return 1 / directions(states[one])
+    return inverse_directions(graph, states, one)
 
 
 def leaning_power(logits: State, value: State, shares: float, share: float, dim: int) -> float:
