@@ -48,8 +48,8 @@ def advice(circumstances: Circumstances) -> tuple[str, ...]:
     limit = (
         f"0.3/L: all {depth} layers move the logits at once, so that the loss is L times as curved"
         if math.isclose(rate, learnt)
-        else f"below 0.3/L = {learnt:.1g}: biases move signals of size "
-        f"{math.sqrt(start.last):.1g} more than weights do"
+        else f"below 0.3/L = {learnt:.1g}: biases and means of units move "
+        f"signals of size {math.sqrt(start.last):.1g} more than weights do"
     )
     return (
         f"{stack.label}: begin SGD with momentum 0.9 at a learning rate of about {rate:.1g} "

@@ -9,9 +9,10 @@ RECIPE = Recipe(
     paper="",
     docs="""\
 He by quadrature before ReLU-like activations, Xavier before tanh and sigmoid, LeCun where no
-activation follows, SELU's own. Deep plain stacks, without norm or skip: mirrored orthogonal for
-ReLU, GELU, SiLU and their like, orthogonal for tanh and other odd functions, else the stablest
-gain, or the advice that a norm or a skip is needed. Residual networks: 1/fan_in inside, writers
+activation follows, SELU's own. Deep plain stacks, without norm or skip: mirrored orthogonal
+weights, orthogonal ones for tanh and other odd functions, signals as small as the depth asks for
+and a head that takes this back; where neither helps, the stablest gain or the advice that a norm or
+a skip is needed. First layers are matched to the data's second moment. Residual networks: 1/fan_in inside, writers
 scaled by the number of branches (post-norm: DeepNorm's start by weights alone). Gated MLPs by the
 second moment of their product, recurrent matrices orthogonal per gate, forget bias 1 in one of
 torch's two biases, embeddings of unit RMS (tied: d^(−½)), a small head so that the loss starts near
