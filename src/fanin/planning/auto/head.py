@@ -17,7 +17,7 @@ ROUTER_LOGIT_STD = 0.1
 def head(subject: Subject, circumstances: Circumstances) -> Decision:
     """Logits of std 0.25: for unit features, or for those of the deep plain stack before it."""
     decision = deliberate_zero(subject, circumstances)
-    decision = decision or behind_deep_stack(subject, circumstances, LOGIT_STD)
+    decision = decision or behind_deep_stack(subject, circumstances)
     if decision is not None:
         return decision
     reason = f"head: {LOGIT_STD} fan_in^(−½), so that the loss starts near ln C"
