@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from fanin.propagation import profile as profiles
+from fanin.propagation.base import Average
 from fanin.propagation.layout import (
     Axes,
     atom_range,
@@ -19,7 +20,6 @@ from fanin.propagation.layout import (
 from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation
 from fanin.propagation.state import (
-    Average,
     State,
     distributed,
     function_of,

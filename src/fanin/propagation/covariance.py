@@ -190,9 +190,7 @@ class _Finder:
                 found = np.stack([picked, picked], axis=at)
         return fit(found, plain_axes(made.shape), made.axes)
 
-    def _two_steps(
-        self, a: Place, b: Place, apart: Sequence[int], left: int
-    ) -> Array | None:
+    def _two_steps(self, a: Place, b: Place, apart: Sequence[int], left: int) -> Array | None:
         """Two steps of a sequence that was stacked up: those steps, through the layers since."""
         if len(apart) != 1 or apart[0] in a.alive:
             return None

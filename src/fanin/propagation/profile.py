@@ -144,7 +144,7 @@ def added(
     return settled(np.maximum(a + b + 2 * share * both, 0.0))
 
 
-def levels(profile: Array) -> tuple[Array, Array, Array]:
+def levels(profile: Array) -> tuple[Array, Array, np.ndarray]:
     """Distinct powers of a profile, their shares, and which of them each place has."""
     flat = profile.ravel()
     distinct, places = np.unique(np.round(flat, 6), return_inverse=True)
@@ -155,5 +155,5 @@ def levels(profile: Array) -> tuple[Array, Array, Array]:
         counts = np.bincount(places, minlength=MOST_LEVELS)
         sums = np.bincount(places, weights=flat, minlength=MOST_LEVELS)
         distinct = sums / np.maximum(counts, 1)
-    shares = np.bincount(places.ravel(), minlength=len(distinct)) / flat.size
+    shares: Array = np.bincount(places.ravel(), minlength=len(distinct)) / flat.size
     return distinct, shares, places.reshape(profile.shape)

@@ -8,13 +8,14 @@ the squared mean behind an activation.
 """
 
 import itertools
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 import torch
 
+from fanin.propagation.base import Base, at_power
 from fanin.propagation.layout import Axes, atoms_of, plain_axes, shape_of
 from fanin.propagation.profile import MOST_PLACES, Profile, levels, settled, taken
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation, pair_moments
@@ -25,66 +26,6 @@ MASKING = -5e3
 """Constants below this are a mask's "never": −1e4, the lowest half, or −∞."""
 MOST_MEASURED = 1 << 24
 """Tensors of more elements are measured on an evenly spaced part of their first axis."""
-
-
-@dataclass(frozen=True, eq=False)
-class Base:
-    """The Gaussian tensor of which another is an elementwise function.
-
-    Two tensors with equal keys are functions of the same numbers, element by element: that is
-    how x·σ(x), x + φ(x) and hand-written activations come out right.
-
-    Args:
-        key: says which numbers they are.
-        mean: over all elements.
-        std: likewise.
-        pairs: E[x x′].
-        profile: powers place by place: there x is √power · (mean + std · z).
-        averages: what it is the average of, if it averages a function of another base.
-        quantiles: its values on the nodes, increasing, where it is no Gaussian itself: a product,
-            an average of squares, the numbers of a batch. Only correlations are then Gaussian.
-    """
-
-    key: Hashable
-    mean: float
-    std: float
-    pairs: Array
-    profile: Profile = None
-    averages: "Average | None" = None
-    quantiles: Array | None = None
-
-    @property
-    def values(self) -> Array:
-        """The tensor itself on the nodes."""
-        return self.mean + self.std * NODES if self.quantiles is None else self.quantiles
-
-    @property
-    def correlations(self) -> Array:
-        """Correlation of each kind of pair, means taken off."""
-        if self.std == 0.0:
-            return np.ones_like(self.pairs)
-        found: Array = np.clip((self.pairs - self.mean**2) / self.std**2, -1.0, 1.0)
-        return found
-
-
-@dataclass(frozen=True, eq=False)
-class Average:
-    """S, the mean or sum over some axes of a function f of a tensor's elements.
-
-    A tensor divided by its own statistic is not divided by an independent number: whatever g,
-    E[f(x) g(S)] = E[S g(S)] / count for elements that are exchangeable.
-
-    Args:
-        keys: of the base of x, and of that base under the views that S has gone through.
-        function: f on the nodes of that base.
-        values: S on the nodes of its own base.
-        count: 1 for a mean, the number of terms for a sum.
-    """
-
-    keys: frozenset[Hashable]
-    function: Array
-    values: Array
-    count: float
 
 
 @dataclass(frozen=True)
@@ -222,24 +163,6 @@ def with_powers(state: State, powers: Array | None) -> State:
                    blocked_level=state.blocked_level, mirrored=state.mirrored)  # fmt: skip
 
 
-def at_power(values: Array, base: Base, power: float) -> Array:
-    """A function on the nodes of a base, at places where the base has another power."""
-    if power == 1.0 or base.std == 0.0:
-        return values
-    own = base.values
-    there = np.sqrt(power) * own
-    found = np.interp(there, own, values)
-    for end, outside in ((0, there < own[0]), (-1, there > own[-1])):
-        if outside.any():
-            inner = np.searchsorted(own, own[0], side="right") if end == 0 else (
-                np.searchsorted(own, own[-1]) - 1)  # fmt: skip
-            inner = int(np.clip(inner, 0, len(own) - 1))
-            step = own[end] - own[inner]
-            slope = (values[end] - values[inner]) / step if step else 0.0
-            found[outside] = values[end] + slope * (there[outside] - own[end])
-    return found
-
-
 def distributed(state: State, values: Array) -> State:
     """The state with a distribution of its own: increasing values on the nodes."""
     return replace(state, values=values, base=replace(state.base, quantiles=values))
@@ -254,7 +177,7 @@ def at_places(state: State, dim: int, places: object) -> State:
         mask = state.blocked.reshape((1,) * (len(state.axes) - state.blocked.dim())
                                      + tuple(state.blocked.shape))  # fmt: skip
         if mask.shape[dim] != 1:
-            mask = mask[(slice(None),) * dim + (places,)]
+            mask = torch.from_numpy(mask.numpy()[(slice(None),) * dim + (places,)])  # type: ignore[index]
         state = replace(state, blocked=mask)
     if state.profile is None and base.profile is None:
         return state

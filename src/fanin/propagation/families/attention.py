@@ -104,8 +104,9 @@ def _repeated(state: State, like: State) -> State:
     heads = len(axes) - 3
 
     def again(profile: Profile) -> Profile:
-        several = profile is not None and profile.shape[heads] != 1
-        return np.repeat(profile, times, axis=heads) if several else profile
+        if profile is None or profile.shape[heads] == 1:
+            return profile
+        return np.repeat(profile, times, axis=heads)
 
     moved = moved_state(state, axes, pairs, base, "repeat", None, again)
     return reshaped(moved, shape_of(axes))

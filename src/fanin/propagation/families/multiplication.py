@@ -160,9 +160,7 @@ def _is_never(state: State) -> bool:
 
 def blocked_where(state: State, blocked: torch.Tensor, level: float) -> State:
     """The state with a mask of positions that a softmax must not see."""
-    return replace(
-        state, known=None, blocked=either(state.blocked, blocked), blocked_level=level
-    )
+    return replace(state, known=None, blocked=either(state.blocked, blocked), blocked_level=level)
 
 
 @backward("where")

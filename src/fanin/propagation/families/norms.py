@@ -185,7 +185,7 @@ def _levelled(view: State, plan: _Plan, power: float, shape: Sequence[int]) -> P
         return None
     together = view.profile.mean(axis=tuple(plan.dims), keepdims=True)
     own = power - plan.eps
-    found = view.profile * power / (own * together + plan.eps)
+    found: Array = view.profile * power / (own * together + plan.eps)
     if shape == view.shape:
         return found
     profile, mean = settled(found)

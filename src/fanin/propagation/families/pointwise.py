@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from fanin.propagation.algebra import aligned, reduced_to
+from fanin.propagation.base import Base, at_power
 from fanin.propagation.call import Call, rebuilt_arguments, resolve
 from fanin.propagation.carrying import weighted
 from fanin.propagation.layout import Axes, fit, shape_of
 from fanin.propagation.profile import Profile, levels
 from fanin.propagation.quadrature import COUNT, WEIGHTS, Array, expectation, pair_moments
 from fanin.propagation.registry import Pass
-from fanin.propagation.state import Base, State, at_power, function_of, gaussian
+from fanin.propagation.state import State, function_of, gaussian
 
 _STEP = 15
 PICKS = slice(_STEP // 2, None, _STEP)
