@@ -257,6 +257,51 @@ def test_tables_that_are_added_start_equally_large(tied):
     assert "words.weight" in plan["places.weight"].reason
 
 
+def test_the_head_of_a_language_model_starts_as_if_tied():
+    ids = torch.zeros(2, 12, dtype=torch.long)
+
+    class Words(nn.Module):
+        def __init__(self, outputs):
+            super().__init__()
+            self.words, self.body = nn.Embedding(50, WIDTH), layers(2, order="pre")[:-1]
+            self.head = nn.Linear(WIDTH, outputs)
+
+        def forward(self, ids):
+            return self.head(self.body(self.words(ids)))
+
+    plan = fanin.plan(Words(50), ids)
+    assert plan["head.weight"].std == pytest.approx(1 / 4)
+    assert "words.weight" in plan["head.weight"].reason
+    # Other classes than the words: the loss starts near ln C.
+    assert fanin.plan(Words(7), ids)["head.weight"].std == pytest.approx(0.25 / 4)
+    # Behind a post-norm stream a small head would turn with every step.
+    assert fanin.plan(layers(2), SIGNAL)["2.weight"].std == pytest.approx(1 / 4)
+    assert fanin.plan(layers(2, order="pre"), SIGNAL)["2.weight"].std == pytest.approx(1 / 16)
+
+
+def test_experts_count_their_own_inputs_and_the_router_starts_even():
+    class Experts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.router = nn.Linear(WIDTH, 4, bias=False)
+            self.gate_up = nn.Parameter(torch.randn(4, WIDTH, 64))
+            self.down = nn.Parameter(torch.randn(4, 32, WIDTH))
+            self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 5)
+
+        def forward(self, x):
+            y = self.norm(x).flatten(0, 1)
+            share, chosen = self.router(y).softmax(-1).topk(2)
+            gate, up = torch.einsum("ti,eio->teo", y, self.gate_up).chunk(2, -1)
+            out = torch.einsum("teh,eho->teo", F.silu(gate) * up, self.down)
+            kept = out.gather(1, chosen[..., None].expand(-1, -1, WIDTH)) * share[..., None]
+            return self.head(x + kept.sum(1).view_as(x))
+
+    plan = fanin.plan(Experts(), SIGNAL)
+    assert plan["gate_up"].std == pytest.approx(1 / 4)  # 16 inputs, not 4·16
+    assert plan["down"].std == pytest.approx((0.3558 * 32) ** -0.5, rel=1e-3)
+    assert plan["router.weight"].std == pytest.approx(0.1 / 4)
+
+
 def test_relative_positions_are_small_beside_the_logits():
     class Relative(Layer):
         def __init__(self):

@@ -1,9 +1,10 @@
 """Layers that steer or end the model: heads, modulation, routers of experts."""
 
+from fanin.graph.role import Role
 from fanin.planning.auto.intent import deliberate_zero
 from fanin.planning.auto.plain_stack import behind_deep_stack
 from fanin.planning.recipe import Decision
-from fanin.planning.subject import Circumstances, Subject
+from fanin.planning.subject import Circumstances, Subject, once_per_model
 from fanin.schemes import LeCun, VarianceScaling
 
 LOGIT_STD = 0.25
@@ -15,13 +16,37 @@ ROUTER_LOGIT_STD = 0.1
 
 
 def head(subject: Subject, circumstances: Circumstances) -> Decision:
-    """Logits of std 0.25: for unit features, or for those of the deep plain stack before it."""
+    """Logits of std 0.25: for unit features, or for those of the deep plain stack before it.
+
+    Of std 1, as from a tied embedding, where the head is a language model's or follows a post-norm
+    stream: the loss starts half a nat higher, but the directions in which it pulls the layers below
+    hold still.  A small head turns within a few of Adam's steps, and they turn with it.
+    """
     decision = deliberate_zero(subject, circumstances)
     decision = decision or behind_deep_stack(subject, circumstances)
     if decision is not None:
         return decision
+    evidence = subject.role.evidence
+    table = _table_of(subject, circumstances)
+    if table is not None or follows_post_norm(circumstances):
+        kind = f"over the rows of {table.name}" if table is not None else "of a post-norm model"
+        return Decision(LeCun(), f"head {kind}: fan_in^(−½), logits of std 1", evidence)
     reason = f"head: {LOGIT_STD} fan_in^(−½), so that the loss starts near ln C"
-    return Decision(VarianceScaling(scale=LOGIT_STD**2), reason, subject.role.evidence)
+    return Decision(VarianceScaling(scale=LOGIT_STD**2), reason, evidence)
+
+
+def _table_of(subject: Subject, circumstances: Circumstances) -> Subject | None:
+    """The embedding whose rows a head chooses among: one row an output, though not tied."""
+    outputs = subject.fans.fan_out
+    tables = (s for s in circumstances if s.role.role is Role.EMBEDDING and len(s.shape) == 2)
+    return next((s for s in tables if s.shape[0] == outputs > 2), None)
+
+
+@once_per_model
+def follows_post_norm(circumstances: Circumstances) -> bool:
+    """Whether the model's longest residual stream is a post-norm one."""
+    streams = {(s.role.stream_branches, s.role.post_norm) for s in circumstances}
+    return max(streams, default=(0, False))[1]
 
 
 def modulation(subject: Subject, circumstances: Circumstances) -> Decision:
