@@ -231,6 +231,32 @@ def test_parametrised_weights():
     assert "orthogonal matrices only" in plan["6.parametrizations.weight.original"].reason
 
 
+def test_a_weight_whose_scale_is_divided_out_stays_as_drawn():
+    class Standardised(nn.Conv2d):
+        def forward(self, x):
+            w = self.weight
+            w = (w - w.mean((1, 2, 3), keepdim=True)) / (w.std((1, 2, 3), keepdim=True) + 1e-4)
+            return nn.functional.conv2d(x, w, self.bias, padding=1)
+
+    class Equalised(nn.Linear):
+        def forward(self, x):
+            return nn.functional.linear(x, self.weight * 0.1, self.bias)
+
+    model = nn.Sequential(
+        Standardised(3, 8, 3), nn.GroupNorm(2, 8), Standardised(8, 8, 3), nn.GroupNorm(2, 8),
+        nn.Flatten(), Equalised(8 * 36, 8), nn.ReLU(), Equalised(8, 8),
+    )  # fmt: skip
+    x = 9 * numbers(16, 3, 6, 6)
+    plan = fanin.plan(model, x, "lsuv")
+    fanin.apply(plan, model)
+    for name in ("0.weight", "2.weight"):
+        assert plan[name].scheme == Orthogonal()
+        assert "divides its scale out" in plan[name].reason
+    seen = stds(model, x)
+    assert abs(seen["5"] - 1) < BAND + ROUNDING
+    assert abs(seen["7"] - 1) < BAND + ROUNDING
+
+
 @pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN], ids=lambda kind: kind.__name__)
 def test_recurrent_layers(kind):
     layer, x = kind(8, 12, batch_first=True), 5 * numbers(16, 6, 8)

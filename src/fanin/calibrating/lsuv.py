@@ -97,6 +97,8 @@ class _Piece:
     mean: float = 0.0
     square: float = 0.0  # sum of squared deviations
     last: tuple[float, float] | None = None  # log factor and log std of the run before
+    step: tuple[float, float] | None = None  # log std before the last scaling, log of its factor
+    deaf: bool = False  # scaling the weight does not scale the output
 
     def pool(self, values: torch.Tensor) -> None:
         """Take the moments of one more use in."""
@@ -133,6 +135,9 @@ class _Fit:
         dead = [p for p in self.pieces if p.before == 0]
         if len(dead) == len(self.pieces):
             return Measured("LSUV: as drawn: its output does not vary on the batch (std 0)")
+        if all(p.deaf for p in self.pieces):
+            why = "what is computed from it divides its scale out"
+            return Measured(f"LSUV: as drawn: {why} (output {std} {shown})")
         tries = max(p.tries for p in self.pieces)
         after = [p.now for p in self.pieces if p.now is not None and p.now > 0]
         over = f" over {self.uses} uses" if self.pooled and self.uses > 1 else ""
@@ -197,12 +202,24 @@ class _Search:
         bias = self._bias(product)
         for piece in fit.pieces:
             part, shift = part_of(product, piece.first, piece.size, out, bias)
-            if part is None:
+            if part is None or piece.deaf:
                 continue
-            if fit.pooled:
+            if product.computed and self._is_deaf(piece, part):
+                piece.deaf = True
+                self._scale(fit, piece, 1.0 / piece.factor)
+            elif fit.pooled:
                 piece.pool(part)
             else:
                 self._settle(fit, piece, part, shift)
+
+    def _is_deaf(self, piece: _Piece, out: torch.Tensor) -> bool:
+        """Whether the last scaling moved the output by less than half of what it should have."""
+        if piece.step is None:
+            return False
+        before, factor = piece.step
+        std = float(out.std(correction=0))
+        off = abs(std - 1) >= self.recipe.tolerance
+        return std > 0 and off and (math.log(std) - before) / factor < 0.5
 
     def _bias(self, product: Product) -> torch.Tensor | None:
         if product.bias is None:
@@ -228,6 +245,7 @@ class _Search:
             piece.tries += 1
             shown = product * factor if bias is None else product * factor + bias
         if factor != 1.0:
+            piece.step = (math.log(float(out.std(correction=0))), math.log(factor))
             out.copy_(shown)
             self._scale(fit, piece, factor)
 

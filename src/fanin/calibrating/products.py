@@ -1,7 +1,7 @@
 """Where weights multiply data in a recorded call, and where their output units come out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -27,6 +27,7 @@ class Product:
         units: how many there are.
         bias: the parameter that the same operation adds; None for none.
         added: index of a later operation that adds a bias to the result, and that bias.
+        computed: the operand is computed from the weight, which may divide its scale out.
     """
 
     weight: str
@@ -36,6 +37,7 @@ class Product:
     units: int = 0
     bias: str | None = None
     added: tuple[int, str] | None = None
+    computed: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def _product(graph: Graph, use: Use, a: Assignment) -> Product:
     operation = use.operation
     bias = _parameter(graph, operation, _ADDEND.get(operation.name))
     added = None if bias else _added_later(graph, operation.outputs[0])
-    plain = Product(use.parameter, operation.name, bias=bias, added=added)
+    computed = bool(use.arithmetic)
+    plain = Product(use.parameter, operation.name, bias=bias, added=added, computed=computed)
     if len(a.axes.outputs) != 1 or use.labels.dims is None:
         return plain
     shape = graph.tensors[operation.outputs[0]].shape
@@ -111,7 +114,7 @@ def _product(graph: Graph, use: Use, a: Assignment) -> Product:
         return plain
     starts = use.labels.starts
     first = starts[output] if output < len(starts) else 0
-    return Product(use.parameter, operation.name, axis, first, shape[axis], bias, added)
+    return replace(plain, axis=axis, first=first, units=shape[axis])
 
 
 def _parameter(graph: Graph, operation: Operation, place: int | None) -> str | None:
