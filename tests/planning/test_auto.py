@@ -226,6 +226,27 @@ def test_a_tied_table_leaves_to_the_model_what_the_model_does_itself(factor, std
     assert model.head(stream).detach().std() == pytest.approx(1, abs=4 * (1 / 64 / 50) ** 0.5)
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["norm alone", "norm and stream"])
+def test_a_table_that_a_norm_alone_reads_is_as_quick_as_a_matrix(stream):
+    class Tables(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.places = nn.Embedding(50, 64), nn.Embedding(20, 64)
+            self.norm, self.inner = nn.LayerNorm(64), nn.Linear(64, 64)
+            self.head = nn.Linear(64, 3)
+
+        def forward(self, ids):
+            x = self.words(ids) + self.places(torch.arange(20))
+            y = self.inner(self.norm(x))
+            return self.head(x + y if stream else y)
+
+    plan = fanin.plan(Tables(), torch.arange(40).reshape(2, 20))
+    std = 1.0 if stream else 1 / 8
+    assert plan["words.weight"].std == pytest.approx(std)
+    assert plan["places.weight"].std == pytest.approx(std)
+    assert ("its size does not show" in plan["words.weight"].reason) is not stream
+
+
 def test_the_phase_of_a_sine_is_its_author_s():
     class Siren(nn.Module):
         def __init__(self):

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from fanin.graph.graph import Graph
 from fanin.graph.role import Role
-from fanin.graph.vocabulary import COPIES, RESHAPES
+from fanin.graph.vocabulary import COPIES, NORMS, RESHAPES
 from fanin.planning.recipe import Decision, leave
 from fanin.planning.subject import Circumstances, Subject, once_per_model
 from fanin.schemes import Normal
@@ -22,7 +22,9 @@ def embedding(subject: Subject, circumstances: Circumstances) -> Decision:
     """Tied: d^(−½), so that logits have unit variance; untied: unit RMS.
 
     A factor of the model's own between the stream and the logits (T5's d^(−½)) does that work
-    already. Tables that are added to one another start equally large.
+    already. Where a norm reads the rows and nothing else does, as in BERT, their size does not show
+    and only sets how fast they turn: d^(−½) makes them as quick as the matrices beside them under
+    one learning rate. Tables that are added to one another start equally large.
     """
     role, evidence = subject.role, subject.role.evidence
     if role.kind == "attention bias":
@@ -41,6 +43,9 @@ def embedding(subject: Subject, circumstances: Circumstances) -> Decision:
     if leader is not None and _std(leader, circumstances) != std:
         why = f"embedding: as large as {leader.name}, which it is added to"
         return Decision(Normal(std=_std(leader, circumstances)), why, evidence)
+    if std != 1.0:
+        why = f"embedding: d^(−½) = {std:.4g}, as a norm alone reads it: its size does not show"
+        return Decision(Normal(std=std), why, evidence)
     return Decision(Normal(std=std), "embedding: unit RMS", evidence)
 
 
@@ -48,7 +53,40 @@ def _std(subject: Subject, circumstances: Circumstances) -> float:
     if subject.role.role is Role.TIED_HEAD:
         factor = _logit_factor(subject, circumstances)
         return float(f"{min(1.0, 1 / (factor * math.sqrt(subject.shape[-1]))):.6g}")
+    if subject.name in _read_by_norms_alone(circumstances):
+        return float(f"{1 / math.sqrt(subject.shape[-1]):.6g}")
     return 1.0
+
+
+@once_per_model
+def _read_by_norms_alone(circumstances: Circumstances) -> frozenset[str]:
+    """Tables whose rows reach norms, through sums, views and constant factors, and nothing else."""
+    graph = circumstances.graph
+    if graph is None:
+        return frozenset()
+    tables = {s.name for s in circumstances if s.role.role is Role.EMBEDDING}
+    found = set()
+    for name in tables:
+        rows = [
+            op.outputs[0]
+            for op in graph.operations
+            if op.name in _LOOKUPS and op.outputs and name in _names(graph, op.inputs[0])
+        ]
+        if rows and all(_meets_norms(graph, row) for row in rows):
+            found.add(name)
+    return frozenset(found)
+
+
+def _meets_norms(graph: Graph, tensor: int) -> bool:
+    readers = graph.consumers.get(tensor, ())
+    return bool(readers) and all(
+        op.name in NORMS
+        or (
+            (op.name in _UNCHANGED or op.name in _SUMS or op.name in ("mul", "div"))
+            and _meets_norms(graph, op.outputs[0])
+        )
+        for op in readers
+    )
 
 
 @once_per_model
