@@ -210,18 +210,15 @@ class Trainer:
         return [(float(right.float().mean()), None)]
 
 
-def run_cell(
-    cell: Cell, trainer: Trainer, record: dict[str, Any], save: Callable[[], None]
-) -> None:
-    """Fill the record of a cell: its choice of rate first, then its seeds."""
+def run_cell(cell: Cell, trainer: Trainer, record: dict[str, Any]) -> Iterator[None]:
+    """Fill the record of a cell: its choice of rate first, then its seeds; yields in between."""
     if "choice" not in record:
         rates = list(cell.rates)
         record["choice"] = trainer.run(cell, [0] * len(rates), rates, test=False)
-        save()
-    if "seeds" not in record:
-        best = max(record["choice"], key=lambda r: r["accuracy"])
-        seeds = list(range(1, 1 + cell.seeds))
-        record["seeds"] = trainer.run(cell, seeds, [best["rate"]] * len(seeds), test=True)
+        yield
+    best = max(record["choice"], key=lambda r: r["accuracy"])
+    seeds = list(range(1, 1 + cell.seeds))
+    record["seeds"] = trainer.run(cell, seeds, [best["rate"]] * len(seeds), test=True)
 
 
 def main() -> None:
@@ -267,7 +264,10 @@ def main() -> None:
         steps = options.cnn_steps if cell.kind == "cnn" else options.steps
         began = time.process_time()
         try:
-            run_cell(cell, Trainer(data, steps, options.batch, device), record, save)
+            for _ in run_cell(cell, Trainer(data, steps, options.batch, device), record):
+                save()
+                if time.time() > end:
+                    break
         except Exception as error:  # a rival that cannot: said, not hidden
             record["error"] = f"{type(error).__name__}: {error}".splitlines()[0][:120]
         record["cpu_seconds"] = record.get("cpu_seconds", 0) + time.process_time() - began
