@@ -15,9 +15,10 @@ import torch
 
 from fanin.propagation.algebra import added
 from fanin.propagation.call import Call
-from fanin.propagation.carrying import Carried, Carry, forgotten, in_turn, resampled
+from fanin.propagation.carrying import forgotten
 from fanin.propagation.families.linear import mirrored_input
 from fanin.propagation.families.views import reshaped
+from fanin.propagation.few import by_few_weights
 from fanin.propagation.layout import (
     Arrangement,
     Axes,
@@ -26,10 +27,11 @@ from fanin.propagation.layout import (
     fit_flat,
     plain_axes,
 )
-from fanin.propagation.profile import MOST_PLACES, Profile, even, settled
+from fanin.propagation.profile import MOST_PLACES, even
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, with_powers
+from fanin.propagation.taps import to_places
 
 
 @dataclass(frozen=True)
@@ -249,6 +251,7 @@ def convolution_backward(call: Call) -> list[Pass]:
             w = w.swapaxes(0, 1)
         counts = [(ln.forward if plan.transposed else ln.backward) for ln in plan.lines]
         found = spread(full(pairs, made.axes), w, counts, plan.per_group_out)
+        found = found / by_few_weights(call)
         shape = x.shape if plan.batched else (1, *x.shape)
         plain = _unsingle(found, shape)
         return fit(plain, plain_axes(x.shape), x.axes)
@@ -277,7 +280,7 @@ def convolution_backward(call: Call) -> list[Pass]:
         return fit(_unsingle(total, weight.shape), plain_axes(weight.shape), weight.axes)
 
     passes = []
-    carries = _to_places(call), forgotten
+    carries = to_places(call), forgotten
     for position, (move, carry) in enumerate(zip((to_input, to_weight), carries, strict=True)):
         tensor = call.tensor(position)
         if tensor is not None:
@@ -296,41 +299,3 @@ def convolution_backward(call: Call) -> list[Pass]:
 
         passes.append(Pass(bias, to_bias, carry=forgotten))
     return passes
-
-
-def _to_places(call: Call) -> Carry:
-    """Samples keep their powers, channels mix, positions receive from the taps that read them."""
-    x, w, made = call.state(0).shape, call.state(1).shape, call.shape()
-    space = len(w) - 2
-    lead = len(x) - space
-    transposed = bool(call.raw(6))
-    settings = [v * space if len(v) == 1 else v for v in (tuple(call.raw(k)) for k in (3, 4, 5))]
-    steps = {}
-    for k, (taps, stride, padding, dilation) in enumerate(zip(w[2:], *settings, strict=True)):
-        given, out = x[lead + k], made[lead + k]
-        if given * out > 1 << 22:
-            return forgotten
-        if transposed:
-            steps[lead + k] = reach(out, given, taps, stride, padding, dilation).T
-        else:
-            steps[lead + k] = reach(given, out, taps, stride, padding, dilation)
-    channel = (lead - 1,)
-
-    def mixed(profile: Profile) -> Carried:
-        if profile is None or profile.shape[channel[0]] == 1:
-            return profile, 1.0
-        return settled(profile.mean(axis=channel, keepdims=True))[0], 1.0
-
-    return in_turn(mixed, resampled(steps))
-
-
-@lru_cache(maxsize=256)
-def reach(size: int, out: int, taps: int, stride: int, padding: int, dilation: int) -> Array:
-    """How many taps of each output position read each input position: (size, out)."""
-    found = np.zeros((size, out))
-    rows = np.arange(out)
-    for tap in range(taps):
-        reads = rows * stride - padding + tap * dilation
-        valid = (reads >= 0) & (reads < size)
-        found[reads[valid], rows[valid]] += 1
-    return found

@@ -9,20 +9,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fanin.graph.graph import Ref
 from fanin.propagation import profile as profiles
 from fanin.propagation.algebra import (
     added,
     aligned,
     averaged,
     centred_pairs,
-    mean_pairs,
     multiplied,
 )
-from fanin.propagation.call import Call, functional_name
+from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, unchanged
 from fanin.propagation.families.pointwise import mover, times
 from fanin.propagation.families.views import reshaped
+from fanin.propagation.few import inverse_power
 from fanin.propagation.layout import Axes, fit, fit_flat
 from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.profile import reshaped as reshaped_profile
@@ -36,8 +35,6 @@ _BATCH = (
     "cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_with_update",
     "_native_batch_norm_legit_functional", "_batch_norm_no_update",
 )  # fmt: skip
-_ROWS_KEPT = {"view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "_to_copy",
-              "squeeze", "unsqueeze", "alias", "contiguous", "expand", "select"}  # fmt: skip
 
 
 class _Plan:
@@ -97,58 +94,6 @@ def normalised(pairs: Array, axes: Axes, dims: Sequence[int], eps: float, centre
     # An RMS norm divides by the root mean square, a layer norm by the centred one.
     result: Array = centred / (power + eps) if power + eps > 0 else np.zeros_like(centred)
     return result
-
-
-def spread_of_power(pairs: Array, axes: Axes, dims: Sequence[int], centre: bool) -> float:
-    """Relative variance of the power s² that a norm divides by: 2/ν of ν independent numbers.
-
-    1/ν is the mean squared correlation over all pairs of the numbers averaged, each with itself
-    included.
-    """
-    centred = centred_pairs(pairs, axes, dims) if centre else pairs
-    if centred.flat[0] <= 0:
-        return 0.0
-    square = (centred / centred.flat[0]) ** 2
-    return 2 * float(mean_pairs(square, axes, dims).flat[0])
-
-
-def _inverse_power(call: Call, plan: _Plan, view: State) -> float:
-    """E[1/s²]·E[s²]: above 1 where the norm averages few numbers.
-
-    s² of ν independent numbers is χ²-like, with E[1/s²] = ν/(ν − 2).
-    """
-    source, few = call.tensor(0), spread_of_power(view.pairs, view.axes, plan.dims, plan.centre)
-    if call.name in _LAYER and source is not None:
-        few = _varies(call, source, few, 12)
-    return 1 / (1 - min(few, 0.5))
-
-
-def _varies(call: Call, tensor: int, few: float, left: int) -> float:
-    """Relative variance of a tensor's power from row to row, ``few`` where nothing holds it.
-
-    Behind a norm every row has the same; a sum of two has what both have and twice their product.
-    """
-    maker = call.graph.producer.get(tensor)
-    if maker is None or left == 0 or not maker.inputs:
-        return few
-    name = functional_name(maker.name)
-    if name in _LAYER:
-        return 0.0
-    first = maker.args[0]
-    if not isinstance(first, Ref):
-        return few
-    shape = call.states[tensor].shape
-    if name in _ROWS_KEPT and call.states[first.tensor].shape[-1:] == shape[-1:]:
-        return _varies(call, first.tensor, few, left - 1)
-    second = maker.args[1] if len(maker.args) > 1 else None
-    if name in ("add", "sub") and isinstance(second, Ref):
-        one, two = call.states[first.tensor], call.states[second.tensor]
-        p, q = one.second_moment, two.second_moment
-        if one.shape == two.shape and p + q > 0:
-            own = _varies(call, first.tensor, few, left - 1) * p * p
-            other = _varies(call, second.tensor, few, left - 1) * q * q
-            return float(min((own + other + 2 * few * p * q) / (p + q) ** 2, few))
-    return few
 
 
 @forward(*_LAYER, *_BATCH, "native_group_norm")
@@ -229,7 +174,7 @@ def norm_backward(call: Call) -> list[Pass]:
     scale = plan.parameter(call, plan.weight_position, 1.0)
     factor = aligned(made, scale)[1].pairs
     view = reshaped(state, plan.view)
-    spread = 1.0 if plan.fixed is not None else _inverse_power(call, plan, view)
+    spread = 1.0 if plan.fixed is not None else inverse_power(call, view, plan.dims, plan.centre)
 
     def move(pairs: Array) -> Array:
         inner = fit(pairs * factor, made.axes, state.axes)

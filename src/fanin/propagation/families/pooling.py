@@ -64,7 +64,12 @@ def _average_windows(call: Call) -> tuple[list[int], tuple[float, ...]]:
         return dims, tuple(max(state.shape[d] / max(made[d], 1), 1.0) for d in dims)
     count = int(call.name[-2])
     dims = _spatial(call, count)
-    return dims, tuple(float(k) for k in _window(call.raw(1), count))
+    padding = _window(call.raw(3, "padding", 0) or 0, count)
+    # A window beyond the borders averages what there is.
+    return dims, tuple(
+        float(min(k, state.shape[d] + 2 * p))
+        for d, k, p in zip(dims, _window(call.raw(1), count), padding, strict=True)
+    )
 
 
 @forward("avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d",
