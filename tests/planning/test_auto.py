@@ -247,6 +247,28 @@ def test_a_table_that_a_norm_alone_reads_is_as_quick_as_a_matrix(stream):
     assert ("its size does not show" in plan["words.weight"].reason) is not stream
 
 
+@pytest.mark.parametrize("rate", [True, False], ids=["time step", "activation"])
+def test_the_time_steps_of_a_state_space_are_its_author_s(rate):
+    class StateSpace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.step, self.out = nn.Linear(8, 8), nn.Linear(8, 3)
+            self.decay = nn.Parameter(torch.rand(8))
+
+        def forward(self, x):
+            step, state = nn.functional.softplus(self.step(x)), torch.zeros(x.shape[0], 8)
+            if not rate:
+                return self.out(step[:, -1])
+            for t in range(x.shape[1]):
+                state = torch.exp(-self.decay * step[:, t]) * state + step[:, t] * x[:, t]
+            return self.out(state)
+
+    plan = fanin.plan(StateSpace(), torch.randn(4, 5, 8))
+    assert (plan["step.bias"].action is Action.LEAVE) is rate
+    assert ("time steps" in plan["step.bias"].reason) is rate
+    assert plan["out.bias"].scheme == Zeros()
+
+
 def test_the_phase_of_a_sine_is_its_author_s():
     class Siren(nn.Module):
         def __init__(self):

@@ -1,6 +1,6 @@
 """Biases of layers."""
 
-from fanin.planning.auto.intent import phase_of_sine, shows_intent
+from fanin.planning.auto.intent import phase_of_sine, sets_a_time_step, shows_intent
 from fanin.planning.recipe import Decision, leave
 from fanin.planning.subject import Circumstances, Subject
 from fanin.schemes import Zeros
@@ -14,4 +14,7 @@ def bias(subject: Subject, circumstances: Circumstances) -> Decision:
     if phase_of_sine(subject, circumstances):
         why = "bias: the phase of a sine stays its constructor's; without it the net is odd"
         return leave(why, *subject.role.evidence)
+    if sets_a_time_step(subject, circumstances):
+        why = "bias: a state space's time steps stay its constructor's"
+        return leave(why, "softplus(· + b) is read by e^(−A·Δ)", *subject.role.evidence)
     return Decision(Zeros(), "bias: 0", subject.role.evidence)

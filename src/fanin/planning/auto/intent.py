@@ -1,6 +1,8 @@
 """What a constructor set on purpose, and auto therefore keeps."""
 
+from fanin.graph.graph import Graph
 from fanin.graph.role import Role
+from fanin.graph.vocabulary import MOVES, word
 from fanin.planning.recipe import Decision, leave
 from fanin.planning.subject import Circumstances, Subject, once_per_model
 
@@ -49,3 +51,34 @@ def phase_of_sine(subject: Subject, circumstances: Circumstances) -> bool:
         w.is_layer_weight and w.role.activation is not None and w.role.activation.name == "sin"
         for w in weights
     )
+
+
+_FURTHEST = 12  # operations from a bias to the exponential of its rate: views, products, clamps
+
+
+def sets_a_time_step(subject: Subject, circumstances: Circumstances) -> bool:
+    """Whether a bias is the time step of a state space: softplus(· + b), read by e^(−A·Δ).
+
+    Its constructor spreads it over the time scales that the model is to remember; at 0 all of
+    them forget within two steps.
+    """
+    graph = circumstances.graph
+    if graph is None or subject.on_meta or subject.constant is not None:
+        return False
+    own = {t.id for t in graph.tensors.values() if subject.name in (t.name, *t.of_parameters)}
+    made = [op.outputs[0] for op in graph.operations if own & set(op.inputs) and op.outputs]
+    soft = _next(graph, [t for t in made if t not in own], {"softplus"}, MOVES | {"add", "clamp"})
+    return bool(_next(graph, soft, {"exp"}, MOVES | {"mul", "clamp"}))
+
+
+def _next(
+    graph: Graph, tensors: list[int], wanted: set[str], passed: frozenset[str] | set[str]
+) -> list[int]:
+    """What the wanted operations make of these tensors, a few passed operations further on."""
+    for _ in range(_FURTHEST):
+        readers = [op for t in tensors for op in graph.consumers.get(t, ()) if op.outputs]
+        found = [op.outputs[0] for op in readers if word(op) in wanted]
+        if found or not readers:
+            return found
+        tensors = [op.outputs[0] for op in readers if word(op) in passed]
+    return []
