@@ -190,3 +190,35 @@ def test_inference_tensors_as_with_torch():
         init.normal_(inside)
     with pytest.raises(RuntimeError, match="InferenceMode"):
         init.normal_(inside)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("normal_", (0.0, "1")),
+        ("normal_", (None, 1.0)),
+        ("normal_", (0.0, torch.ones(2))),
+        ("uniform_", ("0", 1.0)),
+        ("trunc_normal_", (0.0, "1")),
+    ],
+    ids=str,
+)
+def test_what_is_no_number_is_a_type_error(name, args):
+    for module in (torch.nn.init, init):
+        tensor = torch.zeros(4, 4)
+        with pytest.raises(TypeError):
+            getattr(module, name)(tensor, *args)
+        assert not tensor.any()
+
+
+@pytest.mark.parametrize("name", ["normal_", "trunc_normal_", "sparse_"])
+def test_a_std_in_a_tensor_is_read_at_every_call(name):
+    std = torch.tensor(1.0)
+    first = (0.5,) if name == "sparse_" else (0.0,)
+
+    def spread():
+        return getattr(init, name)(torch.empty(100, 100), *first, std).abs().max()
+
+    large = spread()
+    std.fill_(1e-3)
+    assert spread() < large / 100

@@ -182,6 +182,66 @@ def test_first_call_of_a_process_is_quick():
     assert min(times) < 0.05
 
 
+THREADS = """
+import os, sys, torch
+from fanin.randomness import *
+def fill_and_count():
+    fill(target, NormalDistribution(0.0, 1.0), Address(0, "a"))
+    return len(os.listdir("/proc/self/task"))
+target = torch.empty(1 << 20)
+before = len(os.listdir("/proc/self/task"))
+print(torch.get_num_threads(), fill_and_count() - before, end=" ")
+for threads in (1, 3):
+    torch.set_num_threads(threads)
+    print(fill_and_count() - before, end=" ")
+"""
+
+
+@compiled
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("omp", "printed"), [("1", "1 0 0 2"), ("2", "2 1 1 2")])
+def test_as_many_threads_as_torch_has(omp, printed):
+    """OMP_NUM_THREADS and torch.set_num_threads govern: the pool starts no thread beyond them."""
+    environment = {**os.environ, "OMP_NUM_THREADS": omp}
+    environment.pop("FANIN_KERNEL", None)
+    out = subprocess.run(
+        [sys.executable, "-c", THREADS], capture_output=True, text=True, env=environment, check=True
+    )
+    assert out.stdout.split() == printed.split()
+
+
+FRESH = """
+import sys, torch
+from fanin.randomness import *
+torch.set_num_threads(2)
+n = 3_000_001
+for offset in (0, 1, 7):
+    # Fresh pages from the system, and not a byte beside the tensor.
+    storage = torch.empty(n + 16)
+    target = storage[offset : offset + n]
+    before, after = storage[:offset].clone(), storage[offset + n :].clone()
+    fill(target, NormalDistribution(0.0, 1.0), Address(0, "a"))
+    again = torch.zeros(n)
+    fill(again, NormalDistribution(0.0, 1.0), Address(0, "a"))
+    assert torch.equal(target, again)
+    assert torch.equal(storage[:offset], before) and torch.equal(storage[offset + n :], after)
+    del storage, target
+print("fine")
+"""
+
+
+@pytest.mark.parametrize("name", [kernels()[-1]])
+def test_fresh_memory(name):
+    out = subprocess.run(
+        [sys.executable, "-c", FRESH],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "FANIN_KERNEL": name, "MALLOC_PERTURB_": "85"},
+        check=True,
+    )
+    assert out.stdout == "fine\n"
+
+
 @compiled
 def test_a_fork_while_another_thread_fills(threads):
     """A child that is born in the middle of a fill has a pool of its own."""

@@ -12,6 +12,7 @@ from fanin.init.writing import (
     DivisionError,
     TensorError,
     is_simulated,
+    number,
     require_bounds,
     require_std,
     write,
@@ -87,6 +88,7 @@ def trunc_normal_(
     """
     if is_simulated(tensor):
         return tensor
+    mean, std, a, b = number(mean), number(std), number(a), number(b)
     if mean < a - 2 * std or mean > b + 2 * std:
         # torch's warning, so that filters for it hold; here the values are right all the same.
         warnings.warn(
@@ -144,7 +146,8 @@ def zeros_(tensor: Tensor) -> Tensor:
 
 def write_uniform(tensor: Tensor, low: float, high: float, generator: Generator | None) -> Tensor:
     """Draw U(low, high), with torch's errors."""
-    low, high = float(low), float(high)
+    low = low if type(low) is float else number(low)
+    high = high if type(high) is float else number(high)
     if filled_quickly(tensor, uniform_constants(low, high, tensor.dtype), generator):
         return tensor
     if is_simulated(tensor):
@@ -159,7 +162,8 @@ def write_uniform(tensor: Tensor, low: float, high: float, generator: Generator 
 
 def write_normal(tensor: Tensor, mean: float, std: float, generator: Generator | None) -> Tensor:
     """Draw N(mean, std²), with torch's errors."""
-    mean, std = float(mean), float(std)
+    mean = mean if type(mean) is float else number(mean)
+    std = std if type(std) is float else number(std)
     if filled_quickly(tensor, normal_constants(mean, std, tensor.dtype), generator):
         return tensor
     if is_simulated(tensor):

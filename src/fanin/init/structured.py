@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 
 from fanin.errors import SchemeError
 from fanin.init.quick import orthogonal_filled_quickly
-from fanin.init.writing import DivisionError, is_simulated, require_std, write_built
+from fanin.init.writing import DivisionError, is_simulated, number, require_std, write_built
 from fanin.randomness import Address, NormalDistribution, draw
 from fanin.randomness.choice import choice_mask
 
@@ -98,6 +98,7 @@ def sparse_(
         raise SchemeError("Only tensors with 2 dimensions are supported")
     if is_simulated(tensor):
         return tensor
+    std = number(std)
     if not sparsity >= 0:
         raise SchemeError(f"sparsity must be at least 0, but found {sparsity}")
     require_std(std)

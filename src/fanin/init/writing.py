@@ -21,6 +21,10 @@ _C_NAMES = {
 """The dtypes that can be drawn, by the names that torch's messages have for them."""
 
 
+class NumberError(SchemeError, TypeError):
+    """Where torch raises TypeError: an argument that is no number."""
+
+
 PLAIN = (Tensor, torch.nn.Parameter)
 """No subclass of a user's or of torch's, whose memory may be its own affair."""
 
@@ -150,6 +154,20 @@ def local_part(tensor: Tensor) -> tuple[Tensor, Region]:
     size, start = compute_local_shape_and_global_offset(tensor.shape, mesh, placements)
     local: Tensor = tensor.to_local()  # type: ignore[attr-defined]
     return local, Region(tuple(tensor.shape), tuple(start), tuple(size))
+
+
+def number(value: float) -> float:
+    """An argument as a float; a string is none, whatever it says.
+
+    Raises:
+        NumberError: no number, or not a single one.
+    """
+    try:
+        if not isinstance(value, str):
+            return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise NumberError(f"{type(value).__name__} is not a number: {error}. Give one.") from error
+    raise NumberError(f"{value!r} is a string, not a number. Give a number.")
 
 
 def require_bounds(low: float, high: float, dtype: torch.dtype) -> None:
