@@ -53,7 +53,9 @@ def phase_of_sine(subject: Subject, circumstances: Circumstances) -> bool:
     )
 
 
-_FURTHEST = 12  # operations from a bias to the exponential of its rate: views, products, clamps
+_FURTHEST = 12  # operations from a bias to the exponential of its rate
+_TO_A_DECAY = {"mul", "clamp", "cumsum", "sub", "masked_fill", "where"}
+"""Between a time step and the decay over one step, or over a stretch of them."""
 
 
 def sets_a_time_step(subject: Subject, circumstances: Circumstances) -> bool:
@@ -68,7 +70,7 @@ def sets_a_time_step(subject: Subject, circumstances: Circumstances) -> bool:
     own = {t.id for t in graph.tensors.values() if subject.name in (t.name, *t.of_parameters)}
     made = [op.outputs[0] for op in graph.operations if own & set(op.inputs) and op.outputs]
     soft = _next(graph, [t for t in made if t not in own], {"softplus"}, MOVES | {"add", "clamp"})
-    return bool(_next(graph, soft, {"exp"}, MOVES | {"mul", "clamp"}))
+    return bool(_next(graph, soft, {"exp"}, MOVES | _TO_A_DECAY))
 
 
 def _next(
