@@ -238,7 +238,11 @@ class _Finder:
             return total
         if name in ("mul", "div") and refs and refs[0] is not None:
             return self._scaled(operation, refs, made.axes, other, left)
-        if name in _AVERAGES and refs and refs[0] == other:
+        if (
+            name in _AVERAGES
+            and refs[0] is not None
+            and states[refs[0]].base.key == states[other].base.key
+        ):
             # x and an average of what x is among: E[x m] = E[m²].
             return made.pairs - made.mean**2
         if name in _NORMS and refs[0] is not None:

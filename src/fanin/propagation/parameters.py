@@ -11,6 +11,7 @@ from torch import nn
 from fanin.errors import PlanError
 from fanin.graph.graph import Graph, Ref
 from fanin.propagation.call import CallParts, functional_name
+from fanin.propagation.profile import MOST_PLACES
 from fanin.propagation.state import Pieces, State, constant, independent, measured, with_powers
 from fanin.schemes.scaled import Scaled
 
@@ -41,7 +42,20 @@ def parameter_state(
         return measured(tensor, keep=True)
     # What the plan leaves has its values, not a distribution: a state matrix, a table of decays.
     left = assignment is not None or (plan is None and tensor.dim() < 2)
-    return measured(tensor, keep=left and tensor.numel() <= MOST_BUFFER)
+    keep = left and tensor.numel() <= MOST_BUFFER
+    return measured(tensor, keep=True) if keep else _without_zero_rows(tensor)
+
+
+def _without_zero_rows(tensor: torch.Tensor) -> State:
+    """Weights that stand there; rows of zeros, such as a padding token's, are told apart."""
+    state = measured(tensor, keep=False)
+    if tensor.dim() < 2 or tensor.shape[0] > MOST_PLACES:
+        return state
+    filled = (tensor.detach() != 0).flatten(1).any(1).double().cpu()
+    if filled.all() or not filled.any():
+        return state
+    powers = filled / filled.mean()
+    return with_powers(state, powers.numpy().reshape(-1, *(1,) * (tensor.dim() - 1)))
 
 
 def _drawn(name: str, shape: tuple[int, ...], assignment: Any) -> State:

@@ -247,7 +247,8 @@ def index_backward(call: Call) -> list[Pass]:
         return [Pass(tensor, lambda p: ungathered(p, made.axes, state, dim, places, shape))]
     refs = [ref for ref in call.raw(1) if isinstance(ref, Ref)]
     share = float(np.prod(made.shape)) / max(float(np.prod(state.shape)), 1.0)
-    if len(refs) == len(call.raw(1)):
+    masked = any(call.kind(r.tensor) in ("bool", "uint8") for r in refs)
+    if len(refs) == len(call.raw(1)) and not masked:
         count = len(refs)
         shape = tuple(np.broadcast_shapes(*(call.graph.tensors[r.tensor].shape for r in refs)))
         joined = reshaped(state, (int(np.prod(state.shape[:count])), *state.shape[count:]))

@@ -101,6 +101,9 @@ def contract(one: State, two: State, labels_one: str, labels_two: str, out: str)
     return made
 
 
+_CHANCE = 0.01
+
+
 def _powers(
     one: State, two: State, letters: tuple[str, str, str], terms: float, made: State
 ) -> Array | None:
@@ -142,8 +145,9 @@ def _powers(
         squares = found / max(float(found.mean()), 1e-12) * terms**2 / terms * one.second_moment
         left = np.clip(1 - squares, 0.0, None)
         left = left / left.mean() if float(left.mean()) > 1e-9 else 1.0
-    other = max(1 - own, 0.0)
-    total = own if own <= 1 else 1.0
+    # The pairs of weights that stand there, rather than of a plan, are never quite 0.
+    total = 1.0 if own > 1 - _CHANCE else own
+    other = 1 - total
     return np.asarray(total * found + other * left)
 
 

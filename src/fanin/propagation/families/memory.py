@@ -116,6 +116,9 @@ def _powers_written(
             return None, None
         view[...] = own.mean(axis=over, keepdims=True)
         hidden[...] = False if part.blocked is None else _like(part.blocked, hidden.shape)
+    if mask.any() and not mask.all():
+        # Scores that a mask hides are no scores: those left keep their power.
+        powers[mask] = powers[~mask].mean()
     return powers, torch.from_numpy(mask) if mask.any() else None
 
 
