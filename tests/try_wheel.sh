@@ -38,7 +38,7 @@ print(draw(NormalDistribution(0.0, 1.0), Address(0, "w"), (1000,)).view(torch.in
 '
 venv/bin/python -c "$numbers" >compiled.txt 2>compiled.kernel
 if command -v c++ >/dev/null || [ "${FANIN_REQUIRE_COMPILER:-}" = 1 ]; then
-  grep -qv off compiled.kernel || { echo "the wheel has no kernel in it" && exit 1; }
+  if grep -qx off compiled.kernel; then echo "the wheel has no kernel in it" && exit 1; fi
 fi
 ls pure/fanin-*-py3-none-any.whl
 $pip --force-reinstall --no-deps pure/*.whl
