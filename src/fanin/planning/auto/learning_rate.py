@@ -50,6 +50,6 @@ def advice(circumstances: Circumstances) -> tuple[str, ...]:
     adds = max(s.role.stream_branches for s in circumstances if s.role.post_norm)
     return (
         f"post-norm, {adds} branches: without warm-up Adam takes a learning rate of {rate:.1e} at "
-        f"most. Each step moves every weight by about the rate, all branches move the stream "
-        f"together, and beyond this rate by more than its size; the rate falls as {adds}^(−¾).",
+        "most. Each step moves every weight by about the rate, and all branches move the stream "
+        "together; with N branches this rate falls as N^(−¾).",
     )
