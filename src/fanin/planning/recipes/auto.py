@@ -18,7 +18,8 @@ the learning rate that the depth allows). Attention's logits of std 1, also wher
 them by √d. Gated MLPs by the second moment of their product, recurrent matrices orthogonal per
 gate, forget bias 1 in one of torch's two biases, embeddings of unit RMS (tied: d^(−½)), a small
 head so that the loss starts near ln C (a language model's as if tied), norms 1, biases 0. What a
-constructor set on purpose stays: LayerScale, gates, tokens, branch ends at zero, constant biases.""",
+constructor set on purpose stays: LayerScale, gates, tokens, branch ends at zero, constant
+biases.""",
     decide=decide,
     advise=advise,
     graph=GraphUse.NEEDED,
