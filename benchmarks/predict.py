@@ -119,8 +119,15 @@ class Score:
         self.wrong: tuple[Counter, Counter] = (Counter(), Counter())
         self.first: list[str | None] = [None, None]
         self.sampled = 0
+        self.unclear = 0
+        """Wrong forward where two standard errors of the measurement exceed the tolerance."""
 
-    def add(self, predicted: fanin.Signals, measured: fanin.Signals) -> None:
+    def add(
+        self,
+        predicted: fanin.Signals,
+        measured: fanin.Signals,
+        errors: dict[int, float] | None = None,
+    ) -> None:
         for found, guess in matched(measured, predicted):
             if found.operation in NOT_COUNTED or not found.finite or found.rms is None:
                 continue
@@ -137,6 +144,8 @@ class Score:
                     self.right[k] += 1
                 else:
                     self.wrong[k][found.operation] += 1
+                    unsure = 2 * (errors or {}).get(found.tensor, 0.0) > tolerance
+                    self.unclear += k == 0 and unsure
                     if self.first[k] is None or k == 1:
                         ratio = float("nan") if value is None or not truth else value / truth
                         self.first[k] = f"{found.operation}@{found.module} ×{ratio:.2f}"
@@ -145,21 +154,35 @@ class Score:
         return self.right[k] / self.total[k] if self.total[k] else 1.0
 
 
-def pooled(runs: list[fanin.Signals]) -> fanin.Signals:
-    """One measurement: root mean squares over draws of the weights."""
+def pooled(runs: list[fanin.Signals]) -> tuple[fanin.Signals, dict[int, float]]:
+    """One measurement, root mean squares over draws of the weights, and the forward RMS's
+    relative standard errors.
+    """
     if len(runs) == 1:
-        return runs[0]
+        return runs[0], {}
     columns = [[first for first, _ in matched(runs[0], runs[0])]]
     columns += [[other for _, other in matched(runs[0], run)] for run in runs[1:]]
-    tensors = {}
+    tensors, errors = {}, {}
     for row in zip(*columns, strict=True):
         seen = [s for s in row if s is not None]
+        errors[row[0].tensor] = standard_error([s.rms for s in seen if s.rms is not None])
         tensors[row[0].tensor] = dataclasses.replace(
             row[0],
             rms=quadratic_mean([s.rms for s in seen]),
             gradient_rms=quadratic_mean([s.gradient_rms for s in seen]),
         )
-    return dataclasses.replace(runs[0], tensors=tensors)
+    return dataclasses.replace(runs[0], tensors=tensors), errors
+
+
+def standard_error(values: list[float]) -> float:
+    """Relative standard error of the root mean square."""
+    n = len(values)
+    squares = [v * v for v in values]
+    mean = sum(squares) / n if n else 0.0
+    if n < 2 or not 0 < mean < float("inf"):
+        return 0.0
+    variance = sum((s - mean) ** 2 for s in squares) / (n - 1)
+    return (variance / n) ** 0.5 / mean / 2
 
 
 def quadratic_mean(values: list[float | None]) -> float | None:
@@ -190,7 +213,7 @@ def score(build: Any, recipe: str, seed: int, draws: int) -> tuple[Score, fanin.
         runs.append(fanin.measure(model, inputs))
     predicted = fanin.predict(model, inputs, plan)
     found = Score()
-    found.add(predicted, pooled(runs))
+    found.add(predicted, *pooled(runs))
     return found, predicted
 
 
@@ -242,6 +265,7 @@ def main() -> None:
             totals.right[k] += found.right[k]
             totals.total[k] += found.total[k]
             totals.wrong[k].update(found.wrong[k])
+        totals.unclear += found.unclear
         if min(found.share(0), found.share(1)) < LISTED_BELOW:
             below.append((name, found, predicted.notes))
             if options.verbose:
@@ -252,6 +276,8 @@ def main() -> None:
         print(f"{label} RMS within {tolerance:.0%}: {totals.right[k]} of {totals.total[k]} tensors "
               f"({totals.share(k):.1%}); most often wrong: "
               + ", ".join(f"{n} {c}" for n, c in totals.wrong[k].most_common(8)))  # fmt: skip
+    print(f"forward, of those wrong: {totals.unclear} where two standard errors of the measurement "
+          f"over {options.draws} draws exceed {FORWARD:.0%}")  # fmt: skip
     print(f"\nbelow {LISTED_BELOW:.0%} ({len(below)}):")
     for name, found, notes in below:
         print(f"  {name}: forward {found.share(0):.0%} (first {found.first[0]}), gradient "
