@@ -10,18 +10,19 @@ Data: Fashion-MNIST (Debian's dataset-fashion-mnist), else scikit-learn's digits
 0.9, the same batches in the same order for every net of a depth.
 
 For each start (arm) the learning rate is chosen on seed 0, from one grid for all arms, by the
-accuracy on training images held back for that.  The other seeds then train
-at that rate, and their accuracy on the test images is reported, each seed's.  A net whose loss is
-no longer finite is stopped and counts as 10 %; one whose loss is still that of chance halfway is
-stopped there and counts with the accuracy that it has.  At 300 layers and more the rivals are one:
-the one that did best at 100.  Cells are run in order of importance until the time is up; what was
-not run is listed.
+accuracy on training images held back for that.  The other seeds then train at that rate, and their
+accuracy on the test images is reported, each seed's.  The start "advised" is auto at the rate in
+its plan's advice, without any choice.  A net whose loss is no longer finite is stopped and counts
+as 10 %; one whose loss is still that of chance halfway is stopped there and counts with the
+accuracy that it has.  At 300 layers and more the rivals are one: the one that did best at 100.
+Cells are run in order of importance until the time is up; what was not run is listed.
 """
 
 import argparse
 import copy
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ import fanin
 
 RIVALS = ("torch", "xavier_normal", "kaiming_normal", "orthogonal", "lsuv", "anyinit")
 ARMS = ("auto", *RIVALS)
+ADVISED = "advised"
+"""auto at the rate that its own advice names: nothing is chosen."""
 MAIN = ("relu", "gelu", "silu", "tanh")
 MLP_ACTIVATIONS = (*MAIN, "leaky_relu", "softplus")
 BEYOND = ("sigmoid", "elu", "selu", "mish")
@@ -74,17 +77,9 @@ class Cell:
 
 def cells(best_rival: Callable[[str], str | None]) -> Iterator[Cell]:
     """All cells, the most important first."""
-    yield Cell("mlp", 1000, "relu", "auto", 3)
-    for name in ("relu", "tanh"):
-        for arm in ARMS:
-            yield Cell("mlp", 100, name, arm, 5)
-    for name in ("tanh", "gelu"):
-        yield Cell("mlp", 1000, name, "auto", 3)
-    for name in ("gelu", "silu"):
-        for arm in ARMS:
-            yield Cell("mlp", 100, name, arm, 5)
-    yield Cell("mlp", 1000, "silu", "auto", 3)
-    for name in ("leaky_relu", "softplus"):
+    for name in MAIN:
+        yield Cell("mlp", 1000, name, ADVISED, 3)
+    for name in ("relu", "tanh", "gelu", "silu", "leaky_relu", "softplus"):
         for arm in ARMS:
             yield Cell("mlp", 100, name, arm, 5)
     for name in MAIN:
@@ -99,16 +94,13 @@ def cells(best_rival: Callable[[str], str | None]) -> Iterator[Cell]:
     for arm in ARMS:
         for name in ("relu", "gelu", "tanh"):
             yield Cell("cnn", 50, name, arm, 2)
-    for name in MLP_ACTIVATIONS:
-        yield Cell("mlp", 300, name, "auto", 3)
-        rival = best_rival(name)
-        if rival is not None:
-            yield Cell("mlp", 300, name, rival, 3)
-    for name in MLP_ACTIVATIONS:
-        rival = best_rival(name)
-        if rival is not None:
-            yield Cell("mlp", 1000, name, rival, 3)
-        yield Cell("mlp", 1000, name, "auto", 3)
+    for depth in (300, 1000):
+        for name in MLP_ACTIVATIONS:
+            yield Cell("mlp", depth, name, ADVISED, 3)
+            rival = best_rival(name)
+            if rival is not None:
+                yield Cell("mlp", depth, name, rival, 3)
+            yield Cell("mlp", depth, name, "auto", 3)
 
 
 def build(cell: Cell, inputs: int) -> nn.Module:
@@ -128,7 +120,7 @@ def started(cell: Cell, data: Data, seed: int, batch: int) -> nn.Module:
 
         anyinit.initialize(net, input_spec=tuple(x.shape), seed=seed)
     else:
-        fanin.initialize(net, x, cell.arm, seed=seed)
+        fanin.initialize(net, x, "auto" if cell.arm == ADVISED else cell.arm, seed=seed)
     return net
 
 
@@ -141,13 +133,17 @@ class Trainer:
     batch: int
     device: torch.device
 
+    def at_once(self, cell: Cell) -> int:
+        """How many nets one stack trains: what fits into about 2 GB."""
+        return 1 if cell.kind == "residual" else max(1, 1000 // cell.depth)
+
     def run(
         self, cell: Cell, seeds: list[int], rates: list[float], *, test: bool
     ) -> list[dict[str, Any]]:
         """One record for each seed and rate, both lists side by side."""
         nets = {seed: started(cell, self.data, seed, self.batch) for seed in dict.fromkeys(seeds)}
         records: list[dict[str, Any]] = []
-        at_once = 1 if cell.kind == "residual" else max(1, 4000 // cell.depth)
+        at_once = self.at_once(cell)
         for k in range(0, len(seeds), at_once):
             some = list(zip(seeds[k : k + at_once], rates[k : k + at_once], strict=True))
             train = self._alone if cell.kind == "residual" else self._stacked
@@ -212,13 +208,33 @@ class Trainer:
 
 def run_cell(cell: Cell, trainer: Trainer, record: dict[str, Any]) -> Iterator[None]:
     """Fill the record of a cell: its choice of rate first, then its seeds; yields in between."""
-    if "choice" not in record:
+    record["steps"] = trainer.steps
+    if "choice" not in record and cell.arm != ADVISED:
         rates = list(cell.rates)
         record["choice"] = trainer.run(cell, [0] * len(rates), rates, test=False)
         yield
-    best = max(record["choice"], key=lambda r: r["accuracy"])
-    seeds = list(range(1, 1 + cell.seeds))
-    record["seeds"] = trainer.run(cell, seeds, [best["rate"]] * len(seeds), test=True)
+    if "rate" not in record:
+        record["rate"] = (
+            advised_rate(cell, trainer)
+            if cell.arm == ADVISED
+            else max(record["choice"], key=lambda r: r["accuracy"])["rate"]
+        )
+    found = record.setdefault("seeds", [])
+    while len(found) < cell.seeds:
+        left = range(len(found) + 1, cell.seeds + 1)
+        seeds = list(left)[: trainer.at_once(cell)]
+        found += trainer.run(cell, seeds, [record["rate"]] * len(seeds), test=True)
+        yield
+
+
+def advised_rate(cell: Cell, trainer: Trainer) -> float:
+    """The rate in auto's own advice."""
+    net = build(cell, trainer.data.train.x[0].numel())
+    advice = " ".join(fanin.plan(net, trainer.data.train.x[: trainer.batch]).advice)
+    found = re.search(r"learning rate of about (\S+)", advice)
+    if found is None:
+        raise ValueError(f"no rate in the advice: {advice!r}")
+    return float(found[1])
 
 
 def main() -> None:
@@ -259,7 +275,7 @@ def main() -> None:
         if not cell.name.startswith(tuple(options.only)) or time.time() > end:
             continue
         record = done.setdefault(cell.name, {})
-        if "seeds" in record or "error" in record:
+        if len(record.get("seeds", [])) >= cell.seeds or "error" in record:
             continue
         steps = options.cnn_steps if cell.kind == "cnn" else options.steps
         began = time.process_time()

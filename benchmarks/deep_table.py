@@ -13,13 +13,12 @@ def table(results: dict[str, Any], planned: Iterable[str]) -> str:
     names = list(dict.fromkeys([*planned, *done]))
     lines = [
         f"{results.get('data', 'no data')}, batch {results.get('batch')}, "
-        f"{results.get('steps')} steps (CNN {results.get('cnn_steps')}), "
         f"{results.get('device')}; test accuracy in %, rate chosen on seed 0 by validation",
         "",
-        f"{'net':27} {'start':15} {'mean':>5} {'rate':>6}  seeds",
+        f"{'net':27} {'start':15} {'mean':>5} {'rate':>6} {'steps':>5}  seeds",
     ]
     lines += [line for name in sorted(names, key=_order) if (line := _line(name, done.get(name)))]
-    missing = [name for name in names if "seeds" not in done.get(name, {})]
+    missing = [name for name in names if not done.get(name, {}).get("seeds")]
     missing = [name for name in missing if "error" not in done.get(name, {})]
     spent = sum(record.get("cpu_seconds", 0) for record in done.values())
     lines += [
@@ -41,14 +40,17 @@ def _line(name: str, record: dict[str, Any] | None) -> str:
     label = f"{_NAMES[kind]} {depth} {activation}"
     if "error" in record:
         return f"{label:27} {arm:15} not run: {record['error']}"
-    if "seeds" not in record:
+    if not record.get("seeds"):
         return ""
     accuracies = [100 * r["accuracy"] for r in record["seeds"]]
     each = " ".join(
         f"{a:.1f}" + ("×" if r["stopped"] is not None else "")
         for a, r in zip(accuracies, record["seeds"], strict=True)
     )
-    return f"{label:27} {arm:15} {mean(accuracies):5.1f} {record['seeds'][0]['rate']:6.0e}  {each}"
+    return (
+        f"{label:27} {arm:15} {mean(accuracies):5.1f} {record['seeds'][0]['rate']:6.0e} "
+        f"{record.get('steps', '')!s:>5}  {each}"
+    )
 
 
 def _grouped(names: list[str]) -> Iterator[str]:
