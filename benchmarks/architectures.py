@@ -287,6 +287,7 @@ def _patchtst() -> Built:
 
 def _import_rest() -> None:
     importlib.import_module("more_architectures")
+    importlib.import_module("shrunk_architectures")
 
 
 def architectures() -> Iterator[tuple[str, Callable[[], Built]]]:

@@ -6,7 +6,7 @@ from fanin.graph.flow import Flow, Step
 from fanin.graph.graph import Operation
 from fanin.graph.use import Part, Use
 
-_IDENTITY = frozenset((Step.MOVE, Step.SCALE, Step.ADD, Step.POOL))
+_IDENTITY = frozenset((Step.MOVE, Step.SCALE, Step.ADD, Step.POOL, Step.MERGE))
 _BRANCH_END = frozenset(
     (
         Step.MOVE,

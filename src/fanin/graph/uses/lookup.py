@@ -9,13 +9,14 @@ from fanin.graph.reading import Reading, WeightValue
 from fanin.graph.structure import argument, tensor_argument
 from fanin.graph.use import Part
 from fanin.graph.uses.contraction import factors
-from fanin.graph.vocabulary import COPIES, PERMUTATIONS, RESHAPES, word
+from fanin.graph.vocabulary import COPIES, MERGES, PERMUTATIONS, RESHAPES, SLICES, word
 
 _TABLES = frozenset(
     ("embedding", "_embedding_bag", "_embedding_bag_forward_only", "embedding_renorm")
 )
 _GATHERS = frozenset(("index", "index_select", "gather", "take", "_unsafe_index"))
 NAMES = _TABLES | _GATHERS
+_CHOOSING = _GATHERS | SLICES
 _KEEPING = RESHAPES | PERMUTATIONS | COPIES | {"expand"}
 
 
@@ -95,17 +96,23 @@ def _stays_weight(operation: Operation, reading: Reading, table: int) -> bool:
 def _of_chosen_matrices(reading: Reading, tensor: int, table: int) -> bool:
     """Whether a signal is a product with one of a stack of matrices, one to a row of the table."""
     graph, rows = reading.graph, reading.shape(table)[0]
-    maker = graph.producer.get(tensor)
-    while maker is not None and word(maker) in _KEEPING:
-        maker = graph.producer.get(maker.inputs[0])
-    both = factors(maker) if maker is not None else None
-    for factor in both or ():
-        origin = factor
-        while (made := graph.producer.get(origin)) and word(made) in _KEEPING | _GATHERS:
-            origin = made.inputs[0]
-        known = graph.tensors[origin]
-        if known.kind is TensorKind.PARAMETER and len(known.shape) > 2 and known.shape[0] == rows:
-            return True
+    front, seen = [tensor], set[int]()
+    while front:
+        current = front.pop()
+        maker = graph.producer.get(current)
+        if maker is None or current in seen:
+            continue
+        seen.add(current)
+        if word(maker) in _KEEPING | MERGES | {"updated"}:
+            front.extend(maker.inputs)
+        for factor in factors(maker) or ():
+            origin = factor
+            while (made := graph.producer.get(origin)) and word(made) in _KEEPING | _CHOOSING:
+                origin = made.inputs[0]
+            known = graph.tensors[origin]
+            stacked = len(known.shape) > 2 and known.shape[0] == rows
+            if known.kind is TensorKind.PARAMETER and stacked:
+                return True
     return False
 
 
