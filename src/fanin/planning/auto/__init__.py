@@ -10,6 +10,7 @@ from fanin.graph.role import Role
 from fanin.planning.auto.adapter import adapter
 from fanin.planning.auto.attention import attention
 from fanin.planning.auto.bias import bias
+from fanin.planning.auto.constructor import advice as of_constructor
 from fanin.planning.auto.convolution import convolution
 from fanin.planning.auto.embedding import embedding
 from fanin.planning.auto.first_layer import advice as of_inputs
@@ -69,4 +70,5 @@ def advise(circumstances: Circumstances) -> tuple[str, ...]:
         *of_plain_stack(circumstances),
         *of_post_norm(circumstances),
         *of_inputs(circumstances),
+        *of_constructor(circumstances),
     )
