@@ -87,11 +87,11 @@ def test_a_class_token_keeps_a_power_of_its_own():
         return m.head(h[:, 0]), h[:, 1:].mean(1)
 
     def build():
-        token = nn.Parameter(torch.zeros(1, 1, N))
+        token = nn.Parameter(0.1 * torch.randn(1, 1, N))
         return Module(run, token=token, a=dense(), b=dense(), c=dense(), head=dense())
 
-    # The token that is read is 0 to rounding.
-    forward_only(build, batch(8, 15, N), skip=("zeros", "select"))
+    # All samples share the token's path: three matrices off by 4 % each, over 8 draws, is 2.7 %.
+    forward_only(build, batch(8, 15, N), forward=0.12)
 
 
 def test_rows_of_causal_attention_see_different_numbers_of_keys():
