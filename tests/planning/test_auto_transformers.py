@@ -256,6 +256,14 @@ def test_tables_that_are_added_start_equally_large(tied):
     assert "words.weight" in plan["places.weight"].reason
 
 
+@pytest.mark.parametrize("order", ["pre", "post"])
+def test_a_table_that_begins_a_residual_stream_has_unit_rms(order):
+    """Under the pre-norm stream's final norm too: its size shows beside what branches add."""
+    body = nn.Sequential(*layers(2, order=order)[:-1], nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 5))
+    plan = fanin.plan(nn.Sequential(nn.Embedding(50, WIDTH), body), torch.arange(24).view(2, 12))
+    assert plan["0.weight"].std == 1.0
+
+
 def test_the_head_of_a_language_model_starts_as_if_tied():
     ids = torch.zeros(2, 12, dtype=torch.long)
 

@@ -60,33 +60,27 @@ def _std(subject: Subject, circumstances: Circumstances) -> float:
 
 @once_per_model
 def _read_by_norms_alone(circumstances: Circumstances) -> frozenset[str]:
-    """Tables whose rows reach norms, through sums, views and constant factors, and nothing else."""
+    """Tables whose rows, or sums of rows, are read by norms and nothing else.
+
+    A residual stream that starts with them is no such sum: there their size shows beside what the
+    branches add.
+    """
     graph = circumstances.graph
     if graph is None:
         return frozenset()
+    rows = _rows_of_tables(circumstances)
+    met: set[str] = set()
+    elsewhere: set[str] = set()
+    for tensor, names in rows.items():
+        if graph.tensors[tensor].of_parameters or graph.tensors[tensor].name:
+            continue
+        readers = graph.consumers.get(tensor, ())
+        ends = [op for op in readers if not op.outputs or op.outputs[0] not in rows]
+        met |= names if any(op.name in NORMS for op in ends) else set()
+        if not readers or any(op.name not in NORMS for op in ends):
+            elsewhere |= names
     tables = {s.name for s in circumstances if s.role.role is Role.EMBEDDING}
-    found = set()
-    for name in tables:
-        rows = [
-            op.outputs[0]
-            for op in graph.operations
-            if op.name in _LOOKUPS and op.outputs and name in _names(graph, op.inputs[0])
-        ]
-        if rows and all(_meets_norms(graph, row) for row in rows):
-            found.add(name)
-    return frozenset(found)
-
-
-def _meets_norms(graph: Graph, tensor: int) -> bool:
-    readers = graph.consumers.get(tensor, ())
-    return bool(readers) and all(
-        op.name in NORMS
-        or (
-            (op.name in _UNCHANGED or op.name in _SUMS or op.name in ("mul", "div"))
-            and _meets_norms(graph, op.outputs[0])
-        )
-        for op in readers
-    )
+    return frozenset((met - elsewhere) & tables)
 
 
 @once_per_model
@@ -173,32 +167,35 @@ def _leader(subject: Subject, circumstances: Circumstances) -> Subject | None:
 
 @once_per_model
 def tables_added_together(circumstances: Circumstances) -> Mapping[str, frozenset[str]]:
-    """Table -> all tables whose rows are summed with its rows, itself included.
+    """Table -> all tables whose rows are summed with its rows, itself included."""
+    together: dict[str, frozenset[str]] = {}
+    for names in _rows_of_tables(circumstances).values():
+        for name in names if len(names) > 1 else ():
+            together[name] = together.get(name, frozenset()) | names
+    return together
+
+
+@once_per_model
+def _rows_of_tables(circumstances: Circumstances) -> Mapping[int, frozenset[str]]:
+    """Tensors that are rows of tables, or sums of such alone -> those tables.
 
     Followed through views, dropout and constant factors, up to the first operation of another
     kind.
     """
     graph = circumstances.graph
-    if graph is None:
-        return {}
-    tables = {s.name for s in circumstances if s.is_table}
     behind: dict[int, frozenset[str]] = {}
+    if graph is None:
+        return behind
+    tables = {s.name for s in circumstances if s.is_table}
     for tensor in graph.tensors.values():
         named = {n for n in (tensor.name, *tensor.of_parameters) if n in tables}
         if named:
             behind[tensor.id] = frozenset(named)
-    together: dict[str, frozenset[str]] = {}
     for operation in graph.operations:
         data = [t for t in operation.inputs if graph.tensors[t].dtype.startswith(("float", "bf"))]
         known = [behind[t] for t in data if t in behind]
         sums = operation.name in _SUMS
         passes = operation.name in _LOOKUPS | _UNCHANGED or operation.name in ("mul", "div") or sums
-        if not known or not passes or (sums and len(known) < len(data)):
-            continue
-        union = frozenset().union(*known)
-        for out in operation.outputs[:1]:
-            behind[out] = union
-        if sums:
-            for name in union:
-                together[name] = together.get(name, frozenset()) | union
-    return together
+        if known and passes and not (sums and len(known) < len(data)):
+            behind.update(dict.fromkeys(operation.outputs[:1], frozenset().union(*known)))
+    return behind
