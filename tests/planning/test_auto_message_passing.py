@@ -101,6 +101,19 @@ def test_signals_neither_grow_nor_fade_over_twelve_layers(how, degree):
     assert (0.1 if how == "max" else 0.2) < sizes[-1] / sizes[0] < 5
 
 
+def test_weights_that_meet_in_the_output_are_heads():
+    class Ends(GraphNet):
+        def forward(self, x, edge):
+            x = torch.relu(self.layers[0](self.gather(x, edge)))
+            return self.layers[1](self.gather(x, edge)) + self.roots[1](x)
+
+    plan, x = planned(model := Ends("mean", 2, root=True), edges())
+    assert plan["roots.1.weight"].std == pytest.approx(0.25 / math.sqrt(2 * WIDTH), rel=5e-3)
+    assert "at the model's end" in plan["layers.1.weight"].reason
+    fanin.apply(plan, model, seed=0)
+    assert float(model(x, edges()).detach().std()) == pytest.approx(0.25, rel=0.25)
+
+
 def test_models_that_gather_nothing_are_planned_as_before():
     class Mixture(nn.Module):
         def __init__(self):

@@ -5,7 +5,8 @@ them (ρ + (1 − ρ)/d)·q, one that takes the largest E[max²] of d Gaussians.
 neighbours' features: 0 for standardised data, then what each activation makes of it, and after
 every gathering dρ/(1 + (d − 1)ρ). The scheme that a weight would have elsewhere is divided by the
 root of what happens to its input since the last activation and to its output up to the next one,
-so that activations see second moment 1.
+so that activations see second moment 1. Several weights that meet in the model's output are heads,
+each of them.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,9 @@ import torch
 
 from fanin.errors import FaninError
 from fanin.graph.graph import Graph, Operation
+from fanin.graph.role import Role
 from fanin.graph.vocabulary import MAKERS, MOVES, NONLINEAR_ELEMENTWISE, NORMS, SOFTMAXES, word
+from fanin.planning.auto.head import LOGIT_STD
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject, once_per_model
 from fanin.propagation import stability
@@ -54,6 +57,7 @@ class _Change:
     before: float
     after: float
     degree: float
+    ends: bool = False
 
     @property
     def why(self) -> str:
@@ -73,13 +77,17 @@ def corrected_for_degree(
     if change is None:
         return decision
     power = change.before * change.after
+    why = change.why
+    if change.ends and subject.role.role is Role.WEIGHT:
+        power /= LOGIT_STD**2
+        why = f"{why}, at the model's end: outputs of std {LOGIT_STD}"
     if max(power, 1 / power) < LEAST_CHANGE:
         return decision
     factor = float(f"{power**-0.5:.3g}")
     return replace(
         decision,
         scheme=Scaled(decision.scheme, factor),
-        reason=f"{decision.reason}; × {factor:g} for {change.why}",
+        reason=f"{decision.reason}; × {factor:g} for {why}",
         evidence=(
             f"gathering changes the second moment by {change.before:.3g} before this weight and "
             f"by {change.after:.3g} between it and the next activation",
@@ -133,6 +141,7 @@ class _Walk:
         """Tensors of one number a row: factors of messages, numbers of neighbours."""
         self.before: dict[str, _Signal] = {}
         self.after: dict[str, _Signal] = {}
+        self.ends: frozenset[str] = frozenset()
 
     def run(self) -> Mapping[str, _Change]:
         """Weight -> what happens beside it."""
@@ -143,7 +152,9 @@ class _Walk:
                 if made is not None:
                     self.signals[operation.outputs[0]] = made
         for tensor in self.graph.outputs:
-            self._arrived(self.signals.get(tensor))
+            signal = self.signals.get(tensor)
+            self._arrived(signal)
+            self.ends |= frozenset() if signal is None else signal.sources
         return {name: self._change(name, read) for name, read in self.before.items()}
 
     def _change(self, name: str, read: _Signal) -> _Change:
@@ -152,7 +163,7 @@ class _Walk:
         makers = [self.after[source].power for source in read.sources if source in self.after]
         before = read.power / max(makers, default=1.0)
         after = self.after.get(name, nothing)
-        return _Change(before, after.power, max(read.gathered, after.gathered))
+        return _Change(before, after.power, max(read.gathered, after.gathered), name in self.ends)
 
     def _note_column(self, operation: Operation) -> None:
         out = operation.outputs[0]
