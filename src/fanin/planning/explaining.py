@@ -13,7 +13,7 @@ from fanin.graph.recording import record
 from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.planning.plan_table import describe_scheme, show_shape
 from fanin.planning.planner import AnyRecipe, plan
-from fanin.propagation.predict import predict
+from fanin.propagation.prediction import predict
 from fanin.propagation.stability import at_second_moment
 from fanin.schemes import scheme
 from fanin.signals import LayerSignal, Signals

@@ -1,5 +1,5 @@
 """Moments forward and backward through the operations of a graph, without data or weights."""
 
-from fanin.propagation.predict import predict
+from fanin.propagation.prediction import predict
 
 __all__ = ["predict"]
