@@ -211,19 +211,25 @@ def test_logits_of_attention_start_at_a_std_of_at_most_one(name):
     assert float(logits.std()) < 1.5
 
 
-def test_torchs_attention_is_divided_already():
-    class Fused(nn.Module):
+@pytest.mark.parametrize("heads", [0, 1], ids=["in parts", "fused"])
+def test_torchs_attention_is_divided_already(heads):
+    """With an axis of heads it is one fused operation, which takes the scale as an argument."""
+
+    class Attend(nn.Module):
         def __init__(self, scale=None):
             super().__init__()
             self.scale, self.qkv = scale, nn.Linear(WIDTH, 3 * WIDTH)
             self.o = nn.Linear(WIDTH, WIDTH)
 
         def forward(self, x):
-            q, k, v = self.qkv(x).chunk(3, -1)
-            return self.o(F.scaled_dot_product_attention(q, k, v, scale=self.scale))
+            q, k, v = (y[:, None] if heads else y for y in self.qkv(x).chunk(3, -1))
+            y = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+            return self.o(y[:, 0] if heads else y)
 
-    assert fanin.plan(Fused(), SIGNAL)["qkv.weight"].scheme == LeCun()
-    packed = fanin.plan(Fused(1.0), SIGNAL)["qkv.weight"]
+    fused = any("flash" in op.name for op in fanin.record(Attend(), SIGNAL).operations)
+    assert fused == bool(heads)
+    assert fanin.plan(Attend(), SIGNAL)["qkv.weight"].scheme == LeCun()
+    packed = fanin.plan(Attend(1.0), SIGNAL)["qkv.weight"]
     assert [getattr(s, "scale", 1.0) for s in packed.scheme.schemes] == [1 / 16, 1.0, 1.0]
     assert "q ÷ 4" in packed.reason
 
