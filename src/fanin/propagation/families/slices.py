@@ -58,9 +58,7 @@ def _no_longer(state: State, dim: int) -> State:
     profile, inner = moved_profiles(
         state, lambda p: None if p is None else settled(p.mean(axis=dim, keepdims=True))[0]
     )
-    return replace(
-        state, profile=profile, base=replace(state.base, profile=inner), blocked=None
-    )
+    return replace(state, profile=profile, base=replace(state.base, profile=inner), blocked=None)
 
 
 def without_axis(state: State, dim: int) -> State:
