@@ -53,5 +53,5 @@ def advice(circumstances: Circumstances) -> tuple[str, ...]:
     )
     return (
         f"{stack.label}: begin SGD with momentum 0.9 at a learning rate of about {rate:.1g} "
-        f"({limit}); a few times as much diverges, whatever the weights.",
+        f"({limit}); a few times as much may diverge, whatever the weights.",
     )
