@@ -4,6 +4,7 @@ import io
 from dataclasses import replace
 
 import pytest
+import torch
 from report_samples import (
     HOSTILE,
     MARKUP,
@@ -18,6 +19,7 @@ from report_samples import (
 )
 from rich.console import Console
 
+import fanin
 from fanin.checking import RULES
 from fanin.checking.findings import Severity
 from fanin.comparing.study import Study
@@ -25,6 +27,7 @@ from fanin.filling.ledger import Entry, Ledger, Status
 from fanin.planning import RECIPES
 from fanin.planning.assignment import Plan
 from fanin.reporting import terminal
+from fanin.reporting.numbers import number
 from fanin.schemes import SCHEMES, Normal, scheme
 
 ESCAPE = "\x1b[31mred"
@@ -111,6 +114,19 @@ def test_diagnosis_ends_with_the_verdict():
     assert "fix: Use fanin.initialize" in text
     healthy = shown(terminal.show_diagnosis, a_diagnosis(findings=()))
     assert healthy.strip().splitlines()[-1] == "Sequential: nothing found"
+
+
+def test_predictions_stand_beside_or_below_as_the_width_allows():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(*[torch.nn.Linear(32, 32) for _ in range(3)])
+    diagnosis = fanin.check(model, torch.randn(64, 32))
+    told = diagnosis.predicted.layers[1].output_rms
+    wide = shown(terminal.show_diagnosis, diagnosis, width=120).splitlines()
+    assert wide[0].split().count("predicted") == 2
+    assert number(told) in next(line for line in wide if line.startswith("1.weight"))
+    narrow = shown(terminal.show_diagnosis, diagnosis, width=80).splitlines()
+    place = next(k for k, line in enumerate(narrow) if line.startswith("1.weight"))
+    assert number(told) in narrow[place + 1]
 
 
 def test_a_deep_models_middle_is_left_out_but_for_what_is_blamed():

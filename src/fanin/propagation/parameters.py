@@ -43,7 +43,22 @@ def parameter_state(
     # What the plan leaves has its values, not a distribution: a state matrix, a table of decays.
     left = assignment is not None or (plan is None and tensor.dim() < 2)
     keep = left and tensor.numel() <= MOST_BUFFER
-    return measured(tensor, keep=True) if keep else _without_zero_rows(tensor)
+    if keep:
+        return measured(tensor, keep=True)
+    return replace(_without_zero_rows(tensor), mirrored=_is_mirrored(tensor.detach()))
+
+
+def _is_mirrored(tensor: torch.Tensor) -> bool:
+    """Rows, or columns, in two halves of which one is the negative of the other: [[Q], [−Q]]."""
+    for axis in range(min(tensor.dim(), 2)):
+        size = tensor.shape[axis]
+        if size % 2 or tensor.numel() == 0 or tensor.dim() < 2:
+            continue
+        one, other = tensor.narrow(axis, 0, size // 2), tensor.narrow(axis, size // 2, size // 2)
+        # The first unit tells nearly always, without a pass over the whole.
+        if torch.equal(one.select(axis, 0), -other.select(axis, 0)) and torch.equal(one, -other):
+            return bool(one.any())
+    return False
 
 
 def _without_zero_rows(tensor: torch.Tensor) -> State:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PLACES_SHOWN = 4
 LAYERS_SHOWN = 40
+WIDE = 110
+"""Width of a terminal in which predictions have columns of their own; else they stand below."""
 
 
 def show_diagnosis(diagnosis: Diagnosis, console: "Console | None" = None) -> None:
@@ -77,13 +79,15 @@ def _layers(diagnosis: Diagnosis, console: "Console | None") -> "Table":
     dead = any(layer.dead_share is not None for layer in shown)
     saturated = any(layer.saturated_share is not None for layer in shown)
     told = predicted_rows(diagnosis.signals, diagnosis.predicted)
+    beside = bool(told) and _width(console) >= WIDE
     heads = ["layer", "kind", "then", "fan in", "std", "output", "gradient"]
-    if told:
+    if beside:
         heads[5:] = ["output", "predicted", "gradient", "predicted"]
     heads += ["dead"] * dead + ["flat"] * saturated
     words = {"layer", "kind", "then"}
     made = table(*heads, numbers=tuple(head for head in heads if head not in words))
-    foreseen = ["predicted: the same from the graph alone."] * bool(told)
+    which = "predicted" if beside else "below each"
+    foreseen = [f"{which}: the same, predicted from the graph alone."] * bool(told)
     made.caption = "std: of the weight. output, gradient: RMS. " + " ".join(
         foreseen
         + ["dead: units that are always 0."] * dead
@@ -110,11 +114,22 @@ def _layers(diagnosis: Diagnosis, console: "Console | None") -> "Table":
         rms = (layer.output_rms, layer.gradient_rms)
         foretold = told.get(layer.weight, PredictedRow(None, None))
         for value, prediction in zip(rms, foretold, strict=True):
-            cells += [safe(number(v)) for v in ((value, prediction) if told else (value,))]
+            if not told or beside:
+                cells += [safe(number(v)) for v in ((value, prediction) if told else (value,))]
+            else:
+                cells.append(
+                    Text.assemble(safe(number(value)), "\n", safe(number(prediction), "dim"))
+                )
         cells += [safe(_share(layer.dead_share))] * dead
         cells += [safe(_share(layer.saturated_share))] * saturated
         made.add_row(*cells)
     return made
+
+
+def _width(console: "Console | None") -> int:
+    from rich.console import Console
+
+    return (console or Console()).width
 
 
 def _share(share: float | None) -> str:
