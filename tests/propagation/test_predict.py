@@ -156,13 +156,14 @@ def test_packed_projections_of_unequal_power_are_told_apart():
             assert signal.gradient_rms == pytest.approx(gradient, rel=0.2), signal
 
 
-def test_mirrored_weights_are_known_by_their_values():
+@pytest.mark.parametrize("activation", [nn.GELU, nn.Mish, nn.Sigmoid])
+def test_mirrored_weights_are_known_by_their_values(activation):
     torch.manual_seed(0)
-    layers = [layer for _ in range(30) for layer in (nn.Linear(128, 128), nn.GELU())]
+    layers = [layer for _ in range(30) for layer in (nn.Linear(128, 128), activation())]
     model, x = nn.Sequential(*layers, nn.Linear(128, 10)), torch.randn(256, 128)
     fanin.initialize(model, x)
-    with torch.no_grad():
-        middle = float(model[:41](x).square().mean().sqrt())
-    # Independent weights of the same std would give 0.07 there and less further on.
-    told = {row.weight: row.output_rms for row in fanin.predict(model, x).layers}
-    assert told["40.weight"] == pytest.approx(middle, rel=0.15)
+    told = {row.weight: row for row in fanin.predict(model, x).layers}
+    # Taken for independent, thirty layers lose signals and gradients by factors of 10 to 10⁴.
+    for row in fanin.measure(model, x).layers:
+        assert told[row.weight].output_rms == pytest.approx(row.output_rms, rel=0.15)
+        assert told[row.weight].gradient_rms == pytest.approx(row.gradient_rms, rel=0.25)

@@ -33,27 +33,38 @@ class _Component:
     slope: float | Array = 1.0
     piece: float = 1.0
     profile: Profile = None
+    opposite: bool = False
+    """The units of a mirrored pair, z and −z, receive b·φ′(z) and −b·φ′(−z) with one b."""
 
 
 Gradient = dict[Hashable, _Component]
 
 
-def total_pairs(gradient: Gradient, state: State, *, pieces: bool = False) -> Array:
+def total_pairs(
+    gradient: Gradient, state: State, *, pieces: bool = False, mirrored: bool = False
+) -> Array:
     """Pair moments of a tensor's gradient, all sources together.
 
-    With ``pieces`` each is weighted by the power of the matrix stretch that it is about to meet.
+    With ``pieces`` each is weighted by the power of the matrix stretch that it is about to meet;
+    with ``mirrored`` they are those of the differences of opposite units over √2, which is what a
+    mirrored matrix mixes.
     """
     total = np.zeros_like(state.pairs)
     for component in gradient.values():
-        total = total + component.pairs * _slope_moments(component, state, pieces)
+        total = total + component.pairs * _slope_moments(component, state, pieces, mirrored)
     return total
 
 
-def _slope_moments(component: _Component, state: State, pieces: bool) -> Array | float:
+def _slope_moments(
+    component: _Component, state: State, pieces: bool = False, mirrored: bool = False
+) -> Array | float:
     factor = component.piece if pieces else 1.0
-    if isinstance(component.slope, float):
-        return factor * component.slope**2
-    return factor * pair_moments(component.slope, state.base.correlations)
+    slope = component.slope
+    if mirrored and component.opposite:
+        slope = (slope + (slope if isinstance(slope, float) else slope[::-1])) / 2**0.5
+    if isinstance(slope, float):
+        return factor * slope**2
+    return factor * pair_moments(slope, state.base.correlations)
 
 
 def total_profile(gradient: Gradient, state: State) -> Profile:
@@ -62,9 +73,7 @@ def total_profile(gradient: Gradient, state: State) -> Profile:
         return None
     total: Array = np.zeros((1,) * len(state.axes))
     for component in gradient.values():
-        power = float(
-            np.ravel(component.pairs.flat[0] * _slope_moments(component, state, False))[0]
-        )
+        power = float(np.ravel(component.pairs.flat[0] * _slope_moments(component, state))[0])
         total = total + power * even(component.profile, len(state.axes))
     return settled(total)[0]
 
@@ -131,9 +140,11 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
             slope = component.slope * way.slope  # type: ignore[operator]
             profile, factor = carry(component.profile)
             pairs = way.move(component.pairs) * factor
-            arriving[source] = _Component(pairs, slope, component.piece, profile)
+            arriving[source] = _Component(
+                pairs, slope, component.piece, profile, component.opposite
+            )
     else:
-        total = total_pairs(gradients[out], state, pieces=way.through_matrix)
+        total = total_pairs(gradients[out], state, pieces=way.through_matrix, mirrored=way.mirrored)
         profile, factor = carry(total_profile(gradients[out], state))
         pairs = way.move(total) * (factor * stranger)
         if isinstance(way.slope, float):
@@ -141,7 +152,8 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
         # A coherent way keeps one source for all inputs, so that their sum stays coherent.
         source = (call.operation.index, way.output, "all" if coherent else number)
         slope = 1.0 if way.profile is None else way.profile
-        arriving[source] = _Component(pairs, slope, way.piece, profile)
+        opposite = way.mirrored and target.mirrored
+        arriving[source] = _Component(pairs, slope, way.piece, profile, opposite)
     held = gradients.setdefault(way.tensor, {})
     for source, component in arriving.items():
         if source in held and _alike(held[source], component):

@@ -46,6 +46,8 @@ class Pass:
             length keep their places.
         along_output: a factor that sums g·x over the features: ``radial`` says how far that is
             from a sum over strangers.
+        mirrored: the gradient is multiplied by a mirrored matrix, whose units come in opposite
+            pairs: the gradients of a pair are subtracted before they are mixed.
     """
 
     tensor: int
@@ -57,6 +59,7 @@ class Pass:
     through_matrix: bool = False
     carry: Carry | None = None
     along_output: bool = False
+    mirrored: bool = False
 
 
 def given(pairs: Array) -> Callable[[Array], Array]:

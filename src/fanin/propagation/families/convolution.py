@@ -284,7 +284,8 @@ def convolution_backward(call: Call) -> list[Pass]:
     for position, (move, carry) in enumerate(zip((to_input, to_weight), carries, strict=True)):
         tensor = call.tensor(position)
         if tensor is not None:
-            passes.append(Pass(tensor, move, carry=carry))
+            mirrored = weight.mirrored and position == 0
+            passes.append(Pass(tensor, move, carry=carry, mirrored=mirrored))
     bias = call.tensor(2)
     if bias is not None:
         target = call.states[bias]

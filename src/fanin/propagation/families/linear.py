@@ -267,8 +267,15 @@ def matmul_backward(call: Call) -> list[Pass]:
             return fit(found * alpha**2, axes, target.axes)
 
         carry = contracted(call.state(other).profile, out, others, letters)
+        factor = call.state(other)
         passes.append(
-            Pass(tensor, move, through_matrix=call.state(other).pieces is not None, carry=carry)
+            Pass(
+                tensor,
+                move,
+                through_matrix=factor.pieces is not None,
+                carry=carry,
+                mirrored=mine == i and factor.mirrored,
+            )
         )
     if call.name in _WITH_SUM:
         bias = call.tensor(0)
