@@ -67,3 +67,8 @@ def assert_predicted(
             assert abs(gradient - gradient_truth) <= backward * gradient_truth, (
                 f"{where}: gradient RMS {gradient:.4g}, measured {gradient_truth:.4g}"
             )
+
+
+def forward_only(build: Callable[[], nn.Module], inputs: object, **settings: object) -> None:
+    """The same, of the signals alone: for inputs too few to average a gradient."""
+    assert_predicted(build, inputs, backward=None, **settings)

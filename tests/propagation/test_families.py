@@ -7,36 +7,12 @@ and 10 % backward are four standard errors and more for every row.
 
 import pytest
 import torch
+from building_blocks import Module, N, batch, dense
 from checks import assert_predicted
-from torch import nn
+from torch import library, nn
 from torch.nn import functional as F  # noqa: N812
 
 import fanin
-
-N = 256
-
-
-class Module(nn.Module):
-    """A module from a function of itself and the input, and its parts."""
-
-    def __init__(self, run, **parts):
-        super().__init__()
-        self.run = run
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, *x):
-        return self.run(self, *x)
-
-
-def dense(a=N, b=N, bias=False):
-    layer = nn.Linear(a, b, bias=bias)
-    nn.init.normal_(layer.weight, std=(1 / a) ** 0.5)
-    return layer
-
-
-def batch(*shape, seed=1):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_linear_with_bias_and_correlated_samples():
@@ -71,7 +47,7 @@ def test_a_layer_called_twice_on_one_tensor_gives_the_same_numbers():
 
 
 def test_a_custom_operation_is_tried_and_found_elementwise():
-    @torch.library.custom_op("fanin_tests::bent", mutates_args=())
+    @library.custom_op("fanin_tests::bent", mutates_args=())
     def bent(x: torch.Tensor) -> torch.Tensor:
         return torch.where(x > 0, x, 0.3 * x.sin())
 

@@ -6,39 +6,13 @@ Truth is running the model, weights redrawn; tolerances as in ``test_families``.
 import numpy as np
 import pytest
 import torch
-from checks import assert_predicted
+from building_blocks import Module, N, batch, dense
+from checks import forward_only
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 import fanin
 from fanin.propagation import profile as profiles
-
-N = 256
-
-
-class Module(nn.Module):
-    def __init__(self, run, **parts):
-        super().__init__()
-        self.run = run
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, *x):
-        return self.run(self, *x)
-
-
-def dense(a=N, b=N):
-    layer = nn.Linear(a, b, bias=False)
-    nn.init.normal_(layer.weight, std=a**-0.5)
-    return layer
-
-
-def batch(*shape, seed=1):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def forward_only(build, inputs, **settings):
-    assert_predicted(build, inputs, backward=None, **settings)
 
 
 @pytest.mark.parametrize(

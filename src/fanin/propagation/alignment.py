@@ -6,7 +6,7 @@ outweighs the averages once there are about n keys. And logits of a tied head ho
 that is read, the product of an embedding with itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +24,15 @@ _FURTHEST = 40
 
 def read_from(graph: Graph, tensor: int) -> int | None:
     """The tensor that a linear layer read to make this one, through views, norms and rotations."""
+    for maker in _makers(graph, tensor, _PRODUCTS):
+        data = _data_argument(graph, maker)
+        if data is not None:
+            return data
+    return None
+
+
+def _makers(graph: Graph, tensor: int, wanted: Collection[str]) -> Iterator[Operation]:
+    """The nearest operations of these names that a tensor was made by, nearest first."""
     front, seen = [tensor], set[int]()
     while front and len(seen) < _FURTHEST:
         current = front.pop(0)
@@ -31,15 +40,10 @@ def read_from(graph: Graph, tensor: int) -> int | None:
             continue
         seen.add(current)
         maker = graph.producer.get(current)
-        if maker is None:
-            continue
-        if maker.name in _PRODUCTS:
-            data = _data_argument(graph, maker)
-            if data is not None:
-                return data
-            continue
-        front += [i for i in maker.inputs if not graph.tensors[i].of_parameters]
-    return None
+        if maker is not None and maker.name in wanted:
+            yield maker
+        elif maker is not None:
+            front += [i for i in maker.inputs if not graph.tensors[i].of_parameters]
 
 
 def _data_argument(graph: Graph, operation: Operation) -> int | None:
@@ -197,20 +201,11 @@ def softmax_behind(graph: Graph, tensor: int) -> Operation | None:
 def keys_behind(graph: Graph, softmax: Operation) -> int | None:
     """The keys of a softmax's logits: the second factor of the product that they come from."""
     source = softmax.args[0]
-    front, seen = [source.tensor] if isinstance(source, Ref) else [], set[int]()
-    while front and len(seen) < _FURTHEST:
-        current = front.pop(0)
-        if current in seen:
-            continue
-        seen.add(current)
-        maker = graph.producer.get(current)
-        if maker is None:
-            continue
-        if maker.name in ("bmm", "baddbmm"):
-            at = 2 if maker.name == "baddbmm" else 1
-            key = maker.args[at]
-            return key.tensor if isinstance(key, Ref) else None
-        front += list(maker.inputs)
+    if not isinstance(source, Ref):
+        return None
+    for maker in _makers(graph, source.tensor, ("bmm", "baddbmm")):
+        key = maker.args[2 if maker.name == "baddbmm" else 1]
+        return key.tensor if isinstance(key, Ref) else None
     return None
 
 

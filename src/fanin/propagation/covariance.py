@@ -7,12 +7,12 @@ common term), the later of the two is taken apart by the operation that made it.
 """
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
-from fanin.graph.graph import Graph, Operation, Ref
+from fanin.graph.graph import Operation, Ref
 from fanin.propagation.algebra import aligned
+from fanin.propagation.ancestry import ancestors
 from fanin.propagation.call import Call, functional_name
 from fanin.propagation.layout import broadcast_axes, fit, fit_flat, plain_axes, shape_of
 from fanin.propagation.places import Place, Step, place_of, step_of
@@ -32,22 +32,6 @@ _AVERAGES = {"mean", "avg_pool1d", "avg_pool2d", "avg_pool3d"}
 _RESHAPES = {"view", "_unsafe_view", "reshape", "squeeze", "unsqueeze", "flatten", "_reshape_alias"}
 
 
-@lru_cache(maxsize=8)
-def _ancestors(graph_id: int, graph: "_Hashable") -> dict[int, int]:
-    """For every tensor, a bit mask of the operations and sources that it was made from."""
-    masks: dict[int, int] = {}
-    bits: dict[int, int] = {}
-    for operation in graph.graph.operations:
-        mask = 0
-        for tensor in operation.inputs:
-            if tensor not in masks:
-                masks[tensor] = 1 << bits.setdefault(tensor, len(bits))
-            mask |= masks[tensor]
-        for out in operation.outputs:
-            masks[out] = mask | (1 << bits.setdefault(out, len(bits)))
-    return masks
-
-
 def _broadcast(pairs: Array, given: State, wanted: State) -> Array | None:
     """Pairs of a tensor with axes of length 1 under the axes of the one that it meets."""
     if len(given.axes) > len(wanted.axes):
@@ -58,22 +42,9 @@ def _broadcast(pairs: Array, given: State, wanted: State) -> Array | None:
     return fit(np.asarray(found), axes, wanted.axes)
 
 
-class _Hashable:
-    """A graph by identity, as a key."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-
-    def __hash__(self) -> int:
-        return id(self.graph)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hashable) and other.graph is self.graph
-
-
 def covariance(call: Call, one: int, two: int) -> Array | float:
     """E[x y′] − E[x]E[y] for every kind of pair, under the axes of x + y; 0.0 for none."""
-    masks = _ancestors(id(call.graph), _Hashable(call.graph))
+    masks = ancestors(call.graph)
     if not masks.get(one, 0) & masks.get(two, 0):
         return 0.0
     finder = _Finder(call, masks)
@@ -126,9 +97,7 @@ class _Finder:
             extra = expectation((x.values - x.mean) * (y.values - y.mean)) - slope
             c = x.base.correlations
             return slope * c + extra * c**2
-        later, other, swapped = (
-            (two, one, False) if self._when(two) > self._when(one) else (one, two, True)
-        )
+        later, other = (two, one) if self._when(two) > self._when(one) else (one, two)
         part = self._parts(one, two, left)
         if part is not None:
             return part[0]
@@ -143,7 +112,6 @@ class _Finder:
             return found
         if states[one].shape != states[two].shape:
             return _broadcast(found, states[two], states[one])
-        del swapped
         return fit(found, states[two].axes, states[one].axes)
 
     def _parts(self, one: int, two: int, left: int) -> tuple[Array | None] | None:
@@ -237,7 +205,7 @@ class _Finder:
                     total = part if total is None else total + part
             return total
         if name in ("mul", "div") and refs and refs[0] is not None:
-            return self._scaled(operation, refs, made.axes, other, left)
+            return self._scaled(operation, refs, other, left)
         if (
             name in _AVERAGES
             and refs[0] is not None
@@ -251,7 +219,7 @@ class _Finder:
             scale = made.variance / x.variance if x.variance > 0 else 0.0
             return None if part is None else part * np.sqrt(scale)
         if name in _RESHAPES and refs[0] is not None:
-            return self._same_view(operation, refs[0], other, made.axes, left)
+            return self._same_view(operation, refs[0], other, left)
         if name in ("mm", "addmm"):
             return self._product(operation, name, later, other, left)
         source = refs[0] if refs else None
@@ -266,7 +234,7 @@ class _Finder:
         return None
 
     def _scaled(
-        self, operation: Operation, refs: list[int | None], axes: object, other: int, left: int
+        self, operation: Operation, refs: list[int | None], other: int, left: int
     ) -> Array | None:
         states = self.call.states
         made = states[operation.outputs[0]]
@@ -293,9 +261,7 @@ class _Finder:
             factor = 1 / factor if factor else 0.0
         return factor * fit(part, states[source].axes, made.axes)
 
-    def _same_view(
-        self, operation: Operation, source: int, other: int, axes: object, left: int
-    ) -> Array | None:
+    def _same_view(self, operation: Operation, source: int, other: int, left: int) -> Array | None:
         states = self.call.states
         made = states[operation.outputs[0]]
         twin = self.graph.producer.get(other)
@@ -322,14 +288,9 @@ class _Finder:
             seeking = ref.tensor
             if states[seeking].shape == states[source].shape:
                 part = self.between(source, seeking, left)
-                made = [t for t in (other,) if states[t].shape == shape]
-                if part is None or not made:
+                if part is None or states[other].shape != shape:
                     return None
-                return fit_flat(part, states[source].axes, states[made[0]].axes)
-        # The other was never under this shape: compare under the flattened order.
-        maker = self.graph.producer.get(other)
-        if maker is not None and functional_name(maker.name) in ("add", "sub"):
-            return None
+                return fit_flat(part, states[source].axes, states[other].axes)
         return None
 
     def _product(
