@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
+from fanin.calibrating.scratch import Scratch
 from fanin.graph.role import Role
 from fanin.measuring.validating import batch_size
 from fanin.planning.assignment import Assignment, Plan
@@ -63,6 +64,16 @@ def _rounded(factor: float | tuple[float, ...]) -> float | tuple[float, ...]:
     if isinstance(factor, tuple):
         return tuple(float(f"{f:.{_DIGITS}g}") for f in factor)
     return float(f"{factor:.{_DIGITS}g}")
+
+
+def weights_to_measure(
+    scratch: Scratch, plan: Plan, free: Collection[str], recipe: str
+) -> tuple[dict[str, Assignment], dict[str, Measured]]:
+    """The free layer weights whose scale shows, and those that stay as drawn, with the reason."""
+    weights = layer_weights(plan, free)
+    left = {n: Measured(f"{recipe}: as drawn: {why}") for n in weights if (why := scratch.fixed(n))}
+    shown = {n: a for n, a in weights.items() if n not in left}
+    return shown, left | recurrent_weights(plan, free, recipe)
 
 
 def layer_weights(plan: Plan, free: Collection[str]) -> dict[str, Assignment]:

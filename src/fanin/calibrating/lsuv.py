@@ -10,9 +10,8 @@ from torch import nn
 
 from fanin.calibrating.factors import (
     Measured,
-    layer_weights,
     listed,
-    recurrent_weights,
+    weights_to_measure,
     with_factors,
 )
 from fanin.calibrating.following import Follower
@@ -69,14 +68,10 @@ The plan holds the factors, so that it is applied again without the batch. Setti
     ) -> Plan:
         """Run, measure, divide, until every output is within the tolerance."""
         scratch = Scratch(plan, model, inputs, seed)
-        weights = layer_weights(plan, free)
-        found = {
-            n: Measured(f"LSUV: as drawn: {why}") for n in weights if (why := scratch.fixed(n))
-        }
-        search = _Search(self, scratch, {n: a for n, a in weights.items() if n not in found})
+        weights, found = weights_to_measure(scratch, plan, free, "LSUV")
+        search = _Search(self, scratch, weights)
         search.run()
         found |= {name: fit.measured(self) for name, fit in search.fits.items()}
-        found |= recurrent_weights(plan, free, "LSUV")
         return with_factors(plan, found, (), inputs, seed)
 
 

@@ -9,9 +9,8 @@ from torch import nn
 
 from fanin.calibrating.factors import (
     Measured,
-    layer_weights,
     listed,
-    recurrent_weights,
+    weights_to_measure,
     with_factors,
 )
 from fanin.calibrating.following import Follower
@@ -57,15 +56,8 @@ it is applied again without the batch. Settings: `fanin.recipes.WeightNorm(base=
     ) -> Plan:
         """Run, and normalise each unit as its layer appears."""
         scratch = Scratch(plan, model, inputs, seed)
-        weights = layer_weights(plan, free)
-        found = {
-            n: Measured(f"weight_norm: as drawn: {why}")
-            for n in weights
-            if (why := scratch.fixed(n))
-        }
-        weights = {n: a for n, a in weights.items() if n not in found}
+        weights, found = weights_to_measure(scratch, plan, free, "weight_norm")
         found |= _Normalising(scratch, plan, weights, set(free)).run()
-        found |= recurrent_weights(plan, free, "weight_norm")
         return with_factors(plan, found, (), inputs, seed)
 
 

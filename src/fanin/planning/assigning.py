@@ -105,31 +105,31 @@ def complete(decided: Mapping[str, Assignment], reading: ModelReading) -> dict[s
     made: dict[str, Assignment] = {}
     for name, info in reading.parameters.items():
         if info.tied_to is not None:
-            made[name] = Assignment(
-                parameter=name,
-                scheme=None,
-                axes=dense_axes(info.shape),
-                role="",
-                reason=f"the same tensor as {info.tied_to}, drawn there once",
-                shape=info.shape,
-                action=Action.TIED,
-                tied_to=info.tied_to,
-            )
+            reason = f"the same tensor as {info.tied_to}, drawn there once"
+            made[name] = _follower(info, name, Action.TIED, info.tied_to, reason)
         elif name in reading.derived:
             weight = reading.derived[name]
-            made[name] = Assignment(
-                parameter=name,
-                scheme=None,
-                axes=dense_axes(info.shape),
-                role="",
-                reason=f"set with {weight.effective}, which {weight.kind} computes from it",
-                shape=info.shape,
-                action=Action.DERIVED,
-                tied_to=weight.carrier,
-            )
+            reason = f"set with {weight.effective}, which {weight.kind} computes from it"
+            made[name] = _follower(info, name, Action.DERIVED, weight.carrier, reason)
         else:
             made[name] = decided[name]
     return made
+
+
+def _follower(
+    info: ParameterInfo, name: str, action: Action, owner: str, reason: str
+) -> Assignment:
+    """What a parameter gets that follows another; ``explain_followers`` completes it."""
+    return Assignment(
+        parameter=name,
+        scheme=None,
+        axes=dense_axes(info.shape),
+        role="",
+        reason=reason,
+        shape=info.shape,
+        action=action,
+        tied_to=owner,
+    )
 
 
 def explain_followers(made: dict[str, Assignment]) -> dict[str, Assignment]:
