@@ -30,14 +30,15 @@ def table(results: dict[str, Any], planned: Iterable[str]) -> str:
 
 def _order(name: str) -> tuple[Any, ...]:
     kind, depth, activation, _ = name.split("/")
-    return kind, int(depth), activation
+    kind, _, steps = kind.partition("@")
+    return kind, int(depth), activation, int(steps or 0)
 
 
 def _line(name: str, record: dict[str, Any] | None) -> str:
     if not record:
         return ""
     kind, depth, activation, arm = name.split("/")
-    label = f"{_NAMES[kind]} {depth} {activation}"
+    label = f"{_NAMES[kind.partition('@')[0]]} {depth} {activation}"
     if "error" in record:
         return f"{label:27} {arm:15} not run: {record['error']}"
     if not record.get("seeds"):
