@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from building_blocks import Module, N, batch, dense
-from checks import forward_only
+from checks import forward_only, predicted_and_measured
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -130,6 +130,24 @@ def test_an_rms_norm_of_four_numbers_written_out():
         return h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + 1e-6)
 
     forward_only(lambda: Module(run, a=dense()), batch(64, N), skip=("pow", "mean", "add", "rsqrt"))
+
+
+def test_a_norm_written_out_divides_each_place_by_its_own_power():
+    # The first of 8 causal averages has 8 times the power of the last: E[1/s²], E[g²/s⁴] by place.
+    def run(m, x):
+        a, b, c = (layer(x)[:, None] for layer in (m.a, m.b, m.c))
+        h = F.scaled_dot_product_attention(a, b, c, is_causal=True)[:, 0]
+        return m.d(h * torch.rsqrt(h.square().mean(-1, keepdim=True) + 1e-6))
+
+    def build():
+        return Module(run, a=dense(), b=dense(), c=dense(), d=dense())
+
+    rows = predicted_and_measured(build, batch(8, 8, N))
+    norm = [row for row in rows if row[0].operation in ("rsqrt", "mean", "pow")]
+    assert len(norm) == 3
+    for _, rms, truth, gradient, gradient_truth in norm:
+        assert rms == pytest.approx(truth, rel=0.06)
+        assert gradient == pytest.approx(gradient_truth, rel=0.15)
 
 
 def test_response_normalisation_squares_what_is_large():

@@ -217,9 +217,10 @@ def _like_chi_squared(state: State) -> Array:
     A Gaussian of that mean and variance reaches 0, where 1/√x has no moments; a χ² of equal
     moments does not. Its quantiles by Wilson and Hilferty (1931), held above a hundredth.
     """
-    spread = state.variance / (9 * state.mean**2)
+    base = state.base
+    spread = base.std**2 / (9 * base.mean**2)
     scale: Array = np.maximum(1 - spread + np.sqrt(spread) * NODES, 0.01 ** (1 / 3))
-    return state.mean * scale**3
+    return base.mean * scale**3
 
 
 def mean_pairs(pairs: Array, axes: Axes, dims: Sequence[int]) -> Array:

@@ -11,8 +11,9 @@ from torch import nn
 from fanin.errors import PlanError
 from fanin.graph.graph import Graph, Ref
 from fanin.propagation.call import CallParts, functional_name
+from fanin.propagation.pieces import Pieces
 from fanin.propagation.profile import MOST_PLACES
-from fanin.propagation.state import Pieces, State, constant, independent, measured, with_powers
+from fanin.propagation.state import State, constant, independent, measured, with_powers
 from fanin.schemes.scaled import Scaled
 
 MOST_BUFFER = 1 << 22

@@ -10,13 +10,13 @@ the squared mean behind an activation.
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 
 import numpy as np
 import torch
 
 from fanin.propagation.base import Base, at_power
 from fanin.propagation.layout import Axes, atoms_of, plain_axes, shape_of
+from fanin.propagation.pieces import Pieces
 from fanin.propagation.profile import MOST_PLACES, Profile, levels, settled, taken
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation, pair_moments
 
@@ -26,52 +26,6 @@ MASKING = -5e3
 """Constants below this are a mask's "never": −1e4, the lowest half, or −∞."""
 MOST_MEASURED = 1 << 24
 """Tensors of more elements are measured on an evenly spaced part of their first axis."""
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """Stretches of one axis that differ in power: the q, k and v of one packed matrix.
-
-    Args:
-        axis: which axis.
-        sizes: lengths of the stretches, in order.
-        factors: second moment of each over that of the whole tensor.
-    """
-
-    axis: int
-    sizes: tuple[int, ...]
-    factors: tuple[float, ...]
-
-    def factor(self, start: int, length: int) -> float:
-        """Mean factor of a range of the axis."""
-        begin, total = 0, 0.0
-        for size, factor in zip(self.sizes, self.factors, strict=True):
-            shared = min(begin + size, start + length) - max(begin, start)
-            total += max(shared, 0) * factor
-            begin += size
-        return total / length if length else 1.0
-
-    def part(self, start: int, length: int) -> "Pieces | None":
-        """The stretches within a range; None where it lies in one stretch."""
-        begin, sizes, factors = 0, list[int](), list[float]()
-        whole = self.factor(start, length)
-        for size, factor in zip(self.sizes, self.factors, strict=True):
-            shared = min(begin + size, start + length) - max(begin, start)
-            if shared > 0:
-                sizes.append(shared)
-                factors.append(factor / whole if whole > 0 else 1.0)
-            begin += size
-        return Pieces(self.axis, tuple(sizes), tuple(factors)) if len(sizes) > 1 else None
-
-    def reshaped(self, given: Sequence[int], made: Sequence[int]) -> "Pieces | None":
-        """The same stretches in another shape; None where they end up in no one axis."""
-        before = prod(given[: self.axis])
-        for axis, n in enumerate(made):
-            if n > 1 and prod(made[:axis]) == before and given[self.axis] % n == 0:
-                inner = given[self.axis] // n
-                if all(size % inner == 0 for size in self.sizes):
-                    return replace(self, axis=axis, sizes=tuple(s // inner for s in self.sizes))
-        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +98,26 @@ def gaussian(
 ) -> State:
     """A tensor that is Gaussian as far as its elements go: the output of a sum of many terms."""
     pairs = np.asarray(pairs, dtype=float)
-    std = float(np.sqrt(max(float(pairs.flat[0]) - mean * mean, 0.0)))
-    base = Base(next(_fresh), mean, std, pairs, profile)
-    return State(axes, mean, pairs, base, mean + std * NODES, sampled=sampled, profile=profile)
+    level, inner = mean, pairs
+    if profile is not None:
+        # Places stand for √power · (level + std z): the mean over all of them is E[√power] · level.
+        roots = np.sqrt(profile)
+        root, most = float(roots.mean()), float(pairs.flat[0]) ** 0.5
+        level = float(np.clip(mean / root, -most, most)) if root > 0 else 0.0
+        inner = pairs / overlaps(roots, axes)
+    std = float(np.sqrt(max(float(pairs.flat[0]) - level * level, 0.0)))
+    base = Base(next(_fresh), level, std, inner, profile)
+    return State(axes, mean, pairs, base, level + std * NODES, sampled=sampled, profile=profile)
+
+
+def overlaps(roots: Array, axes: Axes) -> Array:
+    """E[√p √p′] for every kind of pair of places, given √p of a profile of mean 1."""
+    kinds = np.ones((2,) * len(atoms_of(axes)))
+    even = roots.reshape((1,) * (len(axes) - roots.ndim) + roots.shape)
+    lengths = [n for axis, m in zip(axes, even.shape, strict=True)
+               for n in (axis if m != 1 else (1,) * len(axis))]  # fmt: skip
+    found = pair_moments_of(even.reshape(lengths)) if lengths else np.ones(())
+    return kinds * np.maximum(found, 1e-12)
 
 
 def with_powers(state: State, powers: Array | None) -> State:
@@ -187,7 +158,9 @@ def at_places(state: State, dim: int, places: object) -> State:
     quantiles = None if base.quantiles is None else base.quantiles * root
     base = replace(base, mean=base.mean * root, std=base.std * root, pairs=base.pairs * power,
                    profile=inner, quantiles=quantiles)  # fmt: skip
-    mean = state.mean if power == 1.0 and own_power == 1.0 else expectation(values)
+    mean = state.mean
+    if power != 1.0 or own_power != 1.0:
+        mean = expectation(values) * (1.0 if inner is None else float(np.sqrt(inner).mean()))
     return replace(
         state, mean=mean, pairs=state.pairs * own_power, base=base, values=values, profile=own
     )
@@ -237,6 +210,8 @@ def function_of(state: State, values: Array) -> State:
         profile, second = settled(squares[places])
         first = float(pairs.flat[0])
         pairs = pairs * (second / first) if first > 0 else np.full_like(pairs, second)
+        if profile is not None:
+            pairs = pairs * overlaps(np.sqrt(profile), state.axes)
     return replace(
         state,
         mean=mean,

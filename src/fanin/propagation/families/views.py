@@ -21,10 +21,11 @@ from fanin.propagation.layout import (
     plain_axes,
     regroup,
 )
+from fanin.propagation.pieces import Pieces
 from fanin.propagation.profile import Profile
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import Pieces, State, gaussian, moved_profiles
+from fanin.propagation.state import State, gaussian, moved_profiles
 
 
 def moved_state(
