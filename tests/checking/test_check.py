@@ -123,13 +123,18 @@ def test_single_rules_are_not_made_to_wait_for_predictions():
     assert check(model, x, predict=False).predicted is None
 
 
-def test_a_prediction_that_fails_is_a_note_unless_it_was_asked_for(monkeypatch):
+@pytest.mark.parametrize(
+    "place",
+    ["fanin.checking.examine.predict_from", "fanin.propagation.tracing.Tracer._see"],
+    ids=["behind the run", "during the run"],
+)
+def test_a_prediction_that_fails_is_a_note_unless_it_was_asked_for(monkeypatch, place):
     model, x, _ = relu_mlp()
 
-    def broken(model, inputs):
+    def broken(*_):
         raise ArithmeticError("no such moment")
 
-    monkeypatch.setattr("fanin.checking.examine.predict_signals", broken)
+    monkeypatch.setattr(place, broken)
     diagnosis = check(model, x)
     assert diagnosis.predicted is None
     assert "no predictions: ArithmeticError: no such moment" in diagnosis.signals.notes
@@ -283,3 +288,20 @@ class TestPlanMismatch:
 
 def test_signals_of_a_prediction_have_the_same_type():
     assert Signals("predicted", {}, ()).parameters == {}
+
+
+def counted(model):
+    """The model, and a list that grows by one at each run of it."""
+    runs = []
+    model.register_forward_pre_hook(lambda *_: runs.append(1))
+    return runs
+
+
+def test_what_is_measured_and_what_is_predicted_come_from_one_run():
+    model, x, y = relu_mlp()
+    runs = counted(model)
+    diagnosis = check(model, x, target=y, ignore=["FAN105", "FAN201", "FAN202"])
+    assert len(runs) == 1
+    alone = fanin.predict(model, x)
+    assert diagnosis.predicted.tensors == alone.tensors
+    assert diagnosis.predicted.layers == alone.layers

@@ -98,3 +98,10 @@ def test_the_model_is_as_before():
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     explain(model, torch.randn(8, 400), "0")
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+
+
+def test_the_model_runs_once():
+    net, runs = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)), []
+    net.register_forward_pre_hook(lambda *_: runs.append(1))
+    explain(net, torch.randn(4, 8), "0.weight")
+    assert len(runs) == 1

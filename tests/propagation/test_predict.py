@@ -10,6 +10,7 @@ from torch import nn
 
 import fanin
 from fanin.errors import DataError, PlanError
+from fanin.propagation.tracing import trace
 
 
 def mlp():
@@ -167,3 +168,13 @@ def test_mirrored_weights_are_known_by_their_values(activation):
     for row in fanin.measure(model, x).layers:
         assert told[row.weight].output_rms == pytest.approx(row.output_rms, rel=0.15)
         assert told[row.weight].gradient_rms == pytest.approx(row.gradient_rms, rel=0.25)
+
+
+def test_what_weights_make_of_tokens_is_predicted_and_not_read_off_the_run():
+    """Values at hand are those of weights alone; what they make of a batch of ids is a signal."""
+    head = nn.utils.parametrizations.weight_norm(nn.Linear(64, 8))
+    model = nn.Sequential(nn.Embedding(50, 64), nn.Linear(64, 64), nn.ReLU(), head)
+    run = trace(model, torch.randint(0, 50, (4, 16)), weights=True)
+    shapes = {run.graph.tensors[value].shape for value in (*run.derived, *run.constants)}
+    assert (8, 64) in shapes
+    assert not any(16 in shape or 4 in shape for shape in shapes)

@@ -101,7 +101,10 @@ class Scratch:
                 parameter.requires_grad_(False)
             with self.running():
                 recorder = Recorder(self.model, observe=observe)
-                recorder.run(self.inputs)
+                try:
+                    recorder.run(self.inputs)
+                finally:
+                    recorder.put_back()  # what a model writes into its weights or its batch
                 return recorder.graph
         except RecordError as error:
             # What the observer says is no fault of the model's code.

@@ -13,10 +13,11 @@ from fanin.checking.rule import Needs, Rule
 from fanin.checking.selecting import selected
 from fanin.errors import DataError, RecordError
 from fanin.measuring.losses import Loss
-from fanin.measuring.measure import measured, weight_signals
+from fanin.measuring.measurement import measured, weight_signals
 from fanin.measuring.simulation import simulate
 from fanin.planning.assignment import Plan
-from fanin.propagation import predict as predict_signals
+from fanin.propagation.prediction import predict_from
+from fanin.propagation.tracing import Tracer
 
 _ORDER = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
 
@@ -70,7 +71,9 @@ def check(
     rules = selected(select, ignore)
     if inputs is None and (target is not None or loss is not None):
         raise DataError("check was given a target or a loss, but no inputs. Pass inputs=… as well.")
-    case = _case(model, inputs, target, loss, plan, histograms)
+    forecast = inputs is not None and (select is None if predict is None else predict)
+    tracer = Tracer(model, weights=True) if forecast and isinstance(model, nn.Module) else None
+    case = _case(model, inputs, target, loss, plan, histograms, tracer)
     able = [rule for rule in rules if _can_run(rule, case)]
     findings: list[Finding] = []
     for rule in able:
@@ -78,9 +81,10 @@ def check(
     findings.sort(key=lambda finding: (_ORDER[finding.severity], finding.rule))
     findings = _each_once(findings)
     signals, predicted = case.signals, None
-    if inputs is not None and (select is None if predict is None else predict):
+    if tracer is not None:
         try:
-            predicted = predict_signals(model, inputs)
+            # From the very run that was measured, which left the weights as they were.
+            predicted = predict_from(tracer.trace, model)
         except Exception as error:
             if predict:
                 raise
@@ -97,7 +101,13 @@ def check(
 
 
 def _case(
-    model: nn.Module, inputs: Any, target: Any, loss: Loss, plan: Plan | None, histograms: bool
+    model: nn.Module,
+    inputs: Any,
+    target: Any,
+    loss: Loss,
+    plan: Plan | None,
+    histograms: bool,
+    tracer: Tracer | None,
 ) -> Case:
     if not isinstance(model, nn.Module):
         raise RecordError(
@@ -105,7 +115,7 @@ def _case(
         )
     if inputs is None:
         return Case(model, weight_signals(model), plan=plan)
-    found = measured(model, inputs, target=target, loss=loss, histograms=histograms)
+    found = measured(model, inputs, target=target, loss=loss, histograms=histograms, tracer=tracer)
     steps = partial(simulate, model, inputs, target=target, loss=loss)
     return Case(model, found.signals, found.graph, found.roles, plan, steps)
 

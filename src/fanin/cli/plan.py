@@ -1,7 +1,7 @@
 """``fanin plan``: what every parameter of a model would get, and why."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -39,27 +39,27 @@ def plan_command(
     from fanin.cli.batch import read_batch, recipe_for
     from fanin.cli.inputs import read_inputs
     from fanin.cli.target import load_model
+    from fanin.planning.outlook import plan_and_predict
     from fanin.reporting import save_plan, terminal
 
     check_writable(save)
     model, given = load_model(target)
     inputs, labels = read_batch(data, read_inputs(input, given))
-    made = fanin.plan(
-        model,
-        inputs,
-        recipe_for(recipe, labels),
-        overrides=read_overrides(set_),
-        keep=keep,
-        seed=seed,
-    )
+    shown = save is not None and save.suffix == ".html"
+    choices: Any = {"overrides": read_overrides(set_), "keep": keep, "seed": seed}
+    chosen, signals = recipe_for(recipe, labels), None
+    if shown:
+        made, _, signals = plan_and_predict(model, inputs, chosen, **choices)
+    else:
+        made = fanin.plan(model, inputs, chosen, **choices)
     if diff is not None:
         print(made.diff(fanin.Plan.load(diff)))
     else:
         terminal.show_plan(made)
     if save is None:
         return
-    if save.suffix == ".html" and inputs is not None:
-        save_plan(made, save, signals=fanin.predict(model, inputs, made))
+    if signals is not None:
+        save_plan(made, save, signals=signals)
     else:
         made.save(save)
     print(f"plan: {save}")

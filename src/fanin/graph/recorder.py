@@ -14,25 +14,18 @@ from fanin.graph.arguments import (
     is_composite,
     parts_of,
     plain,
-    shape_of,
     tensors_in,
     written_arguments,
 )
-from fanin.graph.belongings import Content
 from fanin.graph.calling import call, leaves
-from fanin.graph.graph import (
-    Graph,
-    Operation,
-    ParameterInfo,
-    Ref,
-    TensorInfo,
-    TensorKind,
-)
-from fanin.graph.identity import Geometry, Identity
+from fanin.graph.graph import Graph, Operation, ParameterInfo, Ref, TensorKind
+from fanin.graph.guarding import Guard
+from fanin.graph.identity import Geometry
 from fanin.graph.input_moments import InputMoments, moments_of_input
 from fanin.graph.inventory import named_tensors, read_modules
 from fanin.graph.meta_gaps import run
 from fanin.graph.module_paths import ModulePaths
+from fanin.graph.values import Values
 
 Observer = Callable[[Operation, tuple[torch.Tensor, ...]], None]
 
@@ -68,9 +61,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._model = model
         self._observe = observe
         self._paths = ModulePaths(model)
-        self._identity = Identity()
-        self._tensors: dict[int, TensorInfo] = {}
-        self._depends_on_data: set[int] = set()
+        self._values = Values()
         self._operations: list[Operation] = []
         self._inputs: tuple[int, ...] = ()
         self._input_moments: dict[int, InputMoments] = {}
@@ -78,8 +69,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         # Alive until the end: a freed constant's memory could otherwise pass for another value.
         self._kept_alive: list[Any] = []
         self._contexts = ExitStack()
-        self._precious: dict[int, torch.Tensor] = {}
-        self._overwritten: list[Content] = []
+        self._guard = Guard()
         self.input_tensors: list[tuple[int, torch.Tensor]] = []
         """Ids and tensors of the inputs, in order."""
         self.constant_tensors: list[tuple[int, torch.Tensor]] = []
@@ -96,10 +86,10 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self.ids[name] = self.ids[first]
                     continue
                 owners = (name,) if kind is TensorKind.PARAMETER else ()
-                self.ids[name] = self._new_value(tensor, kind, name, owners)
+                self.ids[name] = self._values.new(tensor, kind, name, owners)
                 self._open(tensor, self.ids[name])
                 if kind is TensorKind.PARAMETER:
-                    self._guard(tensor)
+                    self._guard.add((tensor,))
 
     def run(self, inputs: Any) -> Any:
         """Call the model once under this recorder and return what it returned.
@@ -111,11 +101,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             RecordError: the model raised.
         """
         for tensor in self._parts(inputs):
-            found = self._identity.find(tensor)
-            value = found.value if found else self._new_value(tensor, TensorKind.INPUT)
+            found = self._values.identity.find(tensor)
+            value = found.value if found else self._values.new(tensor, TensorKind.INPUT)
             self.input_tensors.append((value, tensor))
-            self._depends_on_data.add(value)
-            self._guard(tensor)
+            self._values.of_data(value)
+            self._guard.add((tensor,))
             moments = moments_of_input(tensor)  # now: the model may write into its inputs
             if moments is not None:
                 self._input_moments[value] = moments
@@ -128,21 +118,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def put_back(self) -> None:
         """Undo what the model wrote into its own parameters and into its inputs."""
-        for content in self._overwritten:
-            content.restore()
-
-    def _guard(self, tensor: torch.Tensor) -> None:
-        if tensor.layout is torch.strided and not tensor.is_nested:
-            for part in parts_of(tensor):
-                self._precious[part.untyped_storage()._cdata] = part
-
-    def _save(self, written: Sequence[torch.Tensor]) -> None:
-        """Copy a parameter or an input before the first write into its memory."""
-        for tensor in written:
-            if tensor.layout is torch.strided and not tensor.is_nested:
-                kept = self._precious.pop(tensor.untyped_storage()._cdata, None)
-                if kept is not None:
-                    self._overwritten.append(Content.of(kept))
+        self._guard.put_back()
 
     @staticmethod
     def _parts(value: Any) -> list[torch.Tensor]:
@@ -160,7 +136,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return Graph(
             model_type=type(self._model).__name__,
             operations=tuple(self._operations),
-            tensors=dict(self._tensors),
+            tensors=dict(self._values.infos),
             parameters=self._parameters,
             buffers=self._buffers,
             modules=read_modules(self._model),
@@ -215,20 +191,21 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func._schema.name.split("::")[-1]
         refs = {id(tensor): self._read(tensor) for tensor in read}
         written = written_arguments(func, args, kwargs)
-        self._save(written)
+        self._guard.save(written)
         result = run(func, args, kwargs)
         made = tensors_in(result)
         if name in _DETACH and len(made) == 1 and made[0] is not read[0]:
             # Autograd itself detaches what it saves for backward; only a detached tensor that is
             # read again belongs to the model.
             # An alias (``x[:]``) lets gradients through: it is another name of the same value.
-            self._identity.hold(made[0], refs[id(read[0])], detached=name == "detach")
+            self._values.identity.hold(made[0], refs[id(read[0])], detached=name == "detach")
             return result
         inputs = tuple(refs[id(tensor)] for tensor in read)
         written_ids = {id(tensor) for tensor in written}
-        outputs: list[int] = []
-        for tensor in [*made, *(t for t in written if not contains(made, t))]:
-            outputs.append(self._new_output(tensor, inputs, id(tensor) in written_ids))
+        outputs = [
+            self._values.computed(tensor, inputs, written=id(tensor) in written_ids)
+            for tensor in [*made, *(t for t in written if not contains(made, t))]
+        ]
         self._append(
             name,
             func._overloadname,
@@ -264,51 +241,16 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self._observe is not None:
             self._observe(operation, tensors)
 
-    def _new_output(self, tensor: torch.Tensor, inputs: Sequence[int], written: bool) -> int:
-        owners: tuple[str, ...] = ()
-        depends = any(value in self._depends_on_data for value in inputs)
-        if not depends:
-            names = (name for value in inputs for name in self._tensors[value].of_parameters)
-            owners = tuple(dict.fromkeys(names))
-        value = self._new_value(tensor, TensorKind.COMPUTED, "", owners, written=written)
-        if depends:
-            self._depends_on_data.add(value)
-        return value
-
-    def _new_value(
-        self,
-        tensor: torch.Tensor,
-        kind: TensorKind,
-        name: str = "",
-        owners: tuple[str, ...] = (),
-        *,
-        written: bool = False,
-    ) -> int:
-        value = len(self._tensors)
-        self._tensors[value] = TensorInfo(
-            id=value,
-            shape=shape_of(tensor),
-            dtype=str(tensor.dtype).removeprefix("torch."),
-            kind=kind,
-            name=name,
-            of_parameters=owners,
-        )
-        if written:
-            self._identity.write(tensor, value)
-        else:
-            self._identity.hold(tensor, value)
-        return value
-
     def _read(self, tensor: torch.Tensor) -> int:
         """Id of the value that ``tensor`` holds, made now where it has none."""
-        if isinstance(tensor, nn.Parameter) and not self._identity.knows(tensor):
+        if isinstance(tensor, nn.Parameter) and not self._values.identity.knows(tensor):
             self._adopt(tensor)
-        found = self._identity.find(tensor)
+        found = self._values.identity.find(tensor)
         if found is None:
-            value = self._new_value(tensor, TensorKind.CONSTANT)
+            value = self._values.new(tensor, TensorKind.CONSTANT)
             self.constant_tensors.append((value, tensor))  # which also keeps them alive
             return value
-        if found.detached and not found.writes_since and self._has_history(found.value):
+        if found.detached and not found.writes_since and self._values.has_history(found.value):
             return self._derive("detach", tensor, (Ref(found.value),))
         if found.writes_since:
             last, geometry = found.writes_since[-1]
@@ -326,16 +268,12 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """A parameter that took another's place for the call, as FSDP's gathered ones do."""
         for name, current in self._model.named_parameters(remove_duplicate=False):
             if current is parameter and name in self.ids:
-                self._identity.hold(parameter, self.ids[name])
-
-    def _has_history(self, value: int) -> bool:
-        """Whether a gradient could flow back from the value: a constant detached is the same."""
-        return value in self._depends_on_data or bool(self._tensors[value].of_parameters)
+                self._values.identity.hold(parameter, self.ids[name])
 
     def _derive(self, name: str, tensor: torch.Tensor, args: tuple[Any, ...]) -> int:
         """Record an operation that nobody called: memory shared behind the recorder's back."""
         inputs = tuple(arg.tensor for arg in args if isinstance(arg, Ref))
-        value = self._new_output(tensor, inputs, written=False)
+        value = self._values.computed(tensor, inputs, written=False)
         self._append(name, "shared_memory", args, {}, inputs, (value,), (tensor,))
         return value
 

@@ -4,7 +4,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -12,8 +12,8 @@ from torch.nn.parameter import is_lazy
 
 from fanin.errors import RecordError
 from fanin.graph.calling import moved
-from fanin.graph.graph import Graph
-from fanin.graph.recorder import Recorder
+from fanin.graph.graph import Graph, Operation
+from fanin.graph.recorder import Observer, Recorder
 from fanin.graph.restoring import untouched
 
 
@@ -37,14 +37,62 @@ def record(model: nn.Module, inputs: Any) -> Graph:
         >>> [(op.name, op.module) for op in graph.operations]
         [('t', '0'), ('addmm', '0'), ('relu', '1')]
     """
+    with recorded(model, inputs) as (recorder, _):
+        return recorder.graph
+
+
+class RunObserver(Protocol):
+    """Sees every operation of one run."""
+
+    def start(self, recorder: Recorder) -> None:
+        """Learn the ids of parameters and buffers; called before the model runs."""
+
+    def __call__(self, operation: Operation, tensors: tuple[torch.Tensor, ...]) -> None:
+        """See one operation and what it returned; as ``Recorder``'s ``observe``."""
+
+
+@contextmanager
+def recorded(
+    model: nn.Module, inputs: Any, *observers: RunObserver
+) -> Iterator[tuple[Recorder, Any]]:
+    """Run a model once under observation; within, its output is alive and can be differentiated.
+
+    Afterwards, also when the model or the block raises, the model, the inputs and the random
+    generators are as they were before.
+
+    Args:
+        model: any module that runs.
+        inputs: as for ``record``.
+        observers: each sees every operation, in order.
+
+    Yields:
+        The recorder, behind its run, and what the model returned.
+
+    Raises:
+        DataError: the inputs are of another kind or do not fit the signature of forward.
+        RecordError: the model raised, or cannot be run.
+    """
     ready(model)
     with untouched(model), uncompiled():
-        recorder = Recorder(model)
+        recorder = Recorder(model, observe=_all_of(observers))
+        for observer in observers:
+            observer.start(recorder)
         try:
-            recorder.run(on_device_of(model, inputs))
+            yield recorder, recorder.run(on_device_of(model, inputs))
         finally:
+            # Behind a backward pass, which needs what the model wrote.
             recorder.put_back()
-        return recorder.graph
+
+
+def _all_of(observers: tuple[RunObserver, ...]) -> Observer | None:
+    if len(observers) < 2:
+        return observers[0] if observers else None
+
+    def observe(operation: Operation, tensors: tuple[torch.Tensor, ...]) -> None:
+        for observer in observers:
+            observer(operation, tensors)
+
+    return observe
 
 
 def ready(model: nn.Module) -> None:

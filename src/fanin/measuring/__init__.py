@@ -1,6 +1,6 @@
 """Run a model once, untouched, and read its signals off real tensors."""
 
-from fanin.measuring.measure import Measurement, measure, measured, weight_signals
+from fanin.measuring.measurement import Measurement, measure, measured, weight_signals
 from fanin.measuring.simulation import Simulation, simulate
 from fanin.signals import (
     AttentionSignal,

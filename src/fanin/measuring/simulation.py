@@ -14,7 +14,8 @@ from torch import nn
 from torch.func import functional_call
 
 from fanin.errors import FaninError, RecordError
-from fanin.graph.calling import arguments
+from fanin.graph.calling import arguments, leaves
+from fanin.graph.guarding import unwritten
 from fanin.graph.recording import uncompiled
 from fanin.graph.restoring import untouched
 from fanin.measuring.losses import Loss, evaluate
@@ -65,7 +66,13 @@ def simulate(model: nn.Module, inputs: Any, *, target: Any = None, loss: Loss = 
     taken = 0
     for step in range(MOST_STEPS):
         moving = {name: value.requires_grad_(True) for name, value in values.items()}
-        with untouched(model), uncompiled(), torch.enable_grad():
+        with (
+            torch.inference_mode(mode=False),
+            untouched(model),
+            unwritten(model, leaves(inputs)),
+            uncompiled(),
+            torch.enable_grad(),
+        ):
             # The same random numbers at every step: dropout must not wake anything.
             try:
                 output = functional_call(model, moving, positional, keyword)

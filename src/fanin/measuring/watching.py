@@ -125,7 +125,10 @@ class Watcher:
             slots.setdefault(edge.output_nr, []).append(value)
         self._pending.clear()
 
-    def finish(self) -> None:
+    def __enter__(self) -> "Watcher":
+        return self
+
+    def __exit__(self, *error: object) -> None:
         """Remove the hooks."""
         for handle in self._handles:
             handle.remove()

@@ -9,11 +9,10 @@ from torch import nn
 
 from fanin.errors import FaninError, unknown_name
 from fanin.graph.graph import Graph
-from fanin.graph.recording import record
 from fanin.planning.assignment import Action, Assignment, Plan
+from fanin.planning.outlook import plan_and_predict
 from fanin.planning.plan_table import describe_scheme, show_shape
-from fanin.planning.planner import AnyRecipe, plan
-from fanin.propagation.prediction import predict
+from fanin.planning.planner import AnyRecipe
 from fanin.propagation.stability import at_second_moment
 from fanin.schemes import scheme
 from fanin.signals import LayerSignal, Signals
@@ -84,13 +83,10 @@ def explain(
         >>> dict(why.steps)["std"]
         '0.0625 = 1.414 · fan_in^(−½), fan_in 512'
     """
-    made = plan(model, inputs, recipe, overrides=overrides, keep=keep)
+    made, graph, signals = plan_and_predict(model, inputs, recipe, overrides=overrides, keep=keep)
     names = [name for name in made if name == at or name.startswith(f"{at}.") or not at]
     if not names:
         raise unknown_name("parameter", at, tuple(made), "fanin plan")
-    graph = signals = None
-    if inputs is not None:
-        graph, signals = record(model, inputs), predict(model, inputs, made)
     return tuple(_explanation(model, made, name, graph, signals) for name in names)
 
 

@@ -75,6 +75,24 @@ def plan(
         UnknownNameError: a recipe, scheme, override or kept name that does not exist.
         RecordError: the model cannot be run on ``inputs``.
     """
+    return plan_from(record, model, inputs, recipe, overrides=overrides, keep=keep, seed=seed)
+
+
+def plan_from(
+    graph_of: Callable[[nn.Module, Any], Graph],
+    model: nn.Module,
+    inputs: Any = None,
+    recipe: AnyRecipe = "auto",
+    *,
+    overrides: Overrides | None = None,
+    keep: Keep = (),
+    seed: int = 0,
+) -> Plan:
+    """``plan``, for callers that need the recording themselves.
+
+    ``graph_of`` stands for ``fanin.record``; it is called at most once, with the model and the
+    inputs, and only if the recipe needs a graph.
+    """
     reading = read_model(model)  # before the run: a class in the place of a model is told here
     chosen = find_recipe(recipe)
     measuring: DataRecipe | None = None
@@ -91,7 +109,7 @@ def plan(
         decided |= {n: absent(reading.circumstances.subjects[n]) for n in missing}
     elif isinstance(chosen, Recipe):
         name = chosen.name
-        graph = _graph_for(chosen, model, inputs)
+        graph = _graph_for(chosen, model, inputs, graph_of)
         if graph is not None:
             reading = read_model(model, graph)
         decided, failed = _decide(chosen, reading)
@@ -100,7 +118,7 @@ def plan(
         name = _function_name(chosen)
         if inputs is None:
             raise PlanError(f"the recipe {name} takes a graph: pass inputs to run the model on.")
-        graph = record(model, inputs)
+        graph = graph_of(model, inputs)
         reading = read_model(model, graph)
         result = _call_with_graph(chosen, name, graph, reading)
         if isinstance(result, Plan):
@@ -187,7 +205,12 @@ def _base_of(recipe: DataRecipe, model: nn.Module, inputs: Any) -> Recipe | Plan
     return base
 
 
-def _graph_for(recipe: Recipe, model: nn.Module, inputs: Any) -> Graph | None:
+def _graph_for(
+    recipe: Recipe,
+    model: nn.Module,
+    inputs: Any,
+    graph_of: Callable[[nn.Module, Any], Graph],
+) -> Graph | None:
     if recipe.graph is GraphUse.NEEDED and inputs is None:
         raise PlanError(
             f"recipe {recipe.name!r} reads how each parameter is used: pass inputs to run the "
@@ -196,7 +219,7 @@ def _graph_for(recipe: Recipe, model: nn.Module, inputs: Any) -> Graph | None:
         )
     if inputs is None or recipe.graph is GraphUse.IGNORED:
         return None
-    return record(model, inputs)
+    return graph_of(model, inputs)
 
 
 def _takes_graph(function: Callable[..., Any]) -> bool:

@@ -1,6 +1,6 @@
 """States at the start: parameters from a plan or as they stand, buffers, inputs."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -176,7 +176,7 @@ def start_states(
     graph: Graph,
     model: nn.Module,
     ids: Mapping[str, int],
-    inputs: list[tuple[int, torch.Tensor]],
+    inputs: Sequence[tuple[int, torch.Tensor]],
     plan: Mapping[str, Any] | None,
     parts: CallParts,
 ) -> dict[int, State]:

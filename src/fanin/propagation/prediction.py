@@ -1,28 +1,23 @@
 """``predict``: the signals of a model from its graph alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from fanin.graph.calling import leaves
-from fanin.graph.graph import Graph, Operation
-from fanin.graph.recorder import Recorder
-from fanin.graph.recording import on_device_of, ready, uncompiled
-from fanin.graph.restoring import untouched
+from fanin.graph.graph import Graph
 from fanin.propagation.backward import walk_backward
 from fanin.propagation.call import CallParts
+from fanin.propagation.cotangent import pairs_of_direction
 from fanin.propagation.layer_rows import layer_rows, root_of
 from fanin.propagation.parameters import start_states
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State, measured
+from fanin.propagation.tracing import Trace, trace
 from fanin.propagation.walk import MOST_KNOWN, walk_forward
 from fanin.signals import ParameterSignal, Signals, TensorSignal
-
-# Parts of a returned mapping or dataclass that repeat inner tensors: not what a loss is taken of.
-_NOT_MAIN = ("past_key_values", "hidden_states", "attentions", "cross_attentions", "loss")
 
 
 def predict(model: nn.Module, inputs: Any, plan: Mapping[str, Any] | None = None) -> Signals:
@@ -58,114 +53,33 @@ def predict(model: nn.Module, inputs: Any, plan: Mapping[str, Any] | None = None
         >>> [round(row.activated_rms, 1) for row in signals.layers]
         [1.0]
     """
-    ready(model)
+    return predict_from(trace(model, inputs, weights=plan is None), model, plan)
+
+
+def predict_from(run: Trace, model: nn.Module, plan: Mapping[str, Any] | None = None) -> Signals:
+    """``predict`` from a run that was recorded already, while the weights are still those of it.
+
+    Args:
+        run: of this model; without a plan traced with ``weights=True``.
+        model: whose weights are read.
+        plan: as for ``predict``.
+
+    Raises:
+        PlanError: the model is on meta and there is no plan.
+    """
     parts = CallParts()
-    with untouched(model), uncompiled(), torch.inference_mode(mode=False):
-        watcher = _Constants(model, weights=plan is None)
-        recorder = Recorder(model, observe=watcher)
-        watcher.start(recorder)
-        output = recorder.run(on_device_of(model, inputs))
-        graph = recorder.graph
-        seeds_of = _main_outputs(output, graph)
-        for tensor, value in recorder.constant_tensors:
-            if not value.is_meta:
-                watcher.values[tensor] = value.detach().clone()
-        states = start_states(graph, model, recorder.ids, recorder.input_tensors, plan, parts)
-    for tensor, value in watcher.values.items():
-        if tensor not in states and tensor not in graph.producer:
+    with torch.inference_mode(mode=False):
+        states = start_states(run.graph, model, run.ids, run.inputs, plan, parts)
+    for tensor, value in run.constants.items():
+        if tensor not in states and tensor not in run.graph.producer:
             states[tensor] = measured(value, keep=value.numel() <= MOST_KNOWN)
-    walk_forward(graph, states, watcher.values, parts, watcher.derived)
-    gradients = walk_backward(graph, states, _seeds(states, seeds_of), parts)
-    return _signals(model, graph, recorder.ids, states, gradients, parts)
+    walk_forward(run.graph, states, run.constants, parts, run.derived)
+    gradients = walk_backward(run.graph, states, _seeds(states, run.outputs), parts)
+    return _signals(model, run.graph, run.ids, states, gradients, parts)
 
 
-class _Constants:
-    """Watches a run for values that rest neither on weights nor on numbers of the batch."""
-
-    def __init__(self, model: nn.Module, *, weights: bool) -> None:
-        self.values: dict[int, torch.Tensor] = {}
-        self.derived: dict[int, State] = {}
-        """Moments of what is computed from weights alone: a normalised or a merged weight."""
-        self._model, self._weights = model, weights
-        self._varying: set[int] = set()
-        self._from_weights: set[int] = set()
-        self._data_known = False
-
-    def start(self, recorder: Recorder) -> None:
-        """Learn which values are weights."""
-        self._recorder = recorder
-        for name, _ in self._model.named_parameters(remove_duplicate=False):
-            self._varying.add(recorder.ids[name])
-            self._from_weights.add(recorder.ids[name])
-
-    def __call__(self, operation: Operation, tensors: tuple[torch.Tensor, ...]) -> None:
-        if not self._data_known:
-            self._data_known = True
-            self._varying.update(
-                i for i, t in self._recorder.input_tensors if t.is_floating_point()
-            )
-        varying = any(word in operation.name for word in _DRAWING) or any(
-            i in self._varying for i in operation.inputs
-        )
-        if varying:
-            self._varying.update(operation.outputs)
-            if self._weights and operation.inputs:
-                self._keep_weights(operation, tensors)
-            return
-        for out, tensor in zip(operation.outputs, tensors, strict=False):
-            if not tensor.is_meta and tensor.numel() <= MOST_KNOWN:
-                # A copy: the model may write into this memory later.
-                self.values[out] = tensor.detach().clone()
-
-    def _keep_weights(self, operation: Operation, tensors: tuple[torch.Tensor, ...]) -> None:
-        known = self._from_weights
-        if not all(i in known or i not in self._varying for i in operation.inputs):
-            return
-        known.update(operation.outputs)
-        if operation.name in _SHOWN_AS_THEY_ARE:
-            return
-        for out, tensor in zip(operation.outputs, tensors, strict=False):
-            if not tensor.is_meta and tensor.is_floating_point():
-                self.derived[out] = measured(tensor, keep=False)
-
-
-_SHOWN_AS_THEY_ARE = ("t", "transpose", "view", "permute", "unsqueeze", "squeeze", "expand",
-                      "detach", "alias", "_unsafe_view", "embedding")  # fmt: skip
-_DRAWING = ("rand", "bernoulli", "normal", "uniform", "dropout", "empty", "multinomial")
-
-
-def _main_outputs(output: Any, graph: Graph) -> list[int]:
-    """Ids of the tensors that a loss would be taken of; the model's own loss if there is one."""
-    ids = {id(t): i for t, i in zip(leaves(output), graph.outputs, strict=True)}
-    own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
-    if isinstance(own, torch.Tensor) and own.is_floating_point() and id(own) in ids:
-        return [ids[id(own)]]
-    found = [ids[id(t)] for t in _main_leaves(output) if id(t) in ids and t.is_floating_point()]
-    return list(dict.fromkeys(found))
-
-
-def _main_leaves(output: Any) -> Iterator[torch.Tensor]:
-    if isinstance(output, Mapping):
-        for name, value in output.items():
-            if name not in _NOT_MAIN:
-                yield from _main_leaves(value)
-    elif isinstance(output, torch.Tensor):
-        yield output
-    elif isinstance(output, list | tuple):
-        for value in output:
-            yield from _main_leaves(value)
-    else:
-        yield from leaves(output)
-
-
-def _seeds(states: Mapping[int, State], outputs: list[int]) -> dict[int, Array]:
-    seeds: dict[int, Array] = {}
-    for tensor in outputs:
-        if tensor in states:
-            pairs = np.zeros_like(states[tensor].pairs)
-            pairs.flat[0] = 1.0
-            seeds[tensor] = pairs
-    return seeds
+def _seeds(states: Mapping[int, State], outputs: Sequence[int]) -> dict[int, Array]:
+    return {t: pairs_of_direction(states[t].axes) for t in outputs if t in states}
 
 
 def _signals(

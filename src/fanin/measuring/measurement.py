@@ -10,8 +10,7 @@ from torch import nn
 from fanin.errors import RecordError
 from fanin.graph.graph import Graph
 from fanin.graph.recorder import Recorder
-from fanin.graph.recording import ready, uncompiled
-from fanin.graph.restoring import untouched
+from fanin.graph.recording import ready, recorded
 from fanin.graph.role import ParameterRole
 from fanin.graph.roles import read_roles
 from fanin.measuring.layers import layer_rows
@@ -19,6 +18,7 @@ from fanin.measuring.losses import Loss, LossValue, evaluate
 from fanin.measuring.statistics import mean_cosine, moments, root_mean_square
 from fanin.measuring.validating import batch_size, validate_inputs, validate_target
 from fanin.measuring.watching import Watcher
+from fanin.propagation.tracing import Tracer
 from fanin.signals import AttentionSignal, ParameterSignal, Signals, TensorSignal
 
 _BETWEEN_WEIGHTS_AND_VALUES = frozenset(
@@ -48,9 +48,9 @@ def measure(
 ) -> Signals:
     """Run ``model`` once forward and once backward and return the signals of every tensor.
 
-    The model is left exactly as found, also when it raises: the mode of each module, buffers
-    (BatchNorm's statistics too), hooks, ``.grad``, and the random generators. It runs in the mode
-    that it is in.
+    The model is left exactly as found, also when it raises: parameters that it writes to itself,
+    the mode of each module, buffers (BatchNorm's statistics too), hooks, ``.grad``, and the random
+    generators. It runs in the mode that it is in.
 
     Args:
         model: any module that runs on real tensors.
@@ -87,8 +87,12 @@ def measured(
     target: Any = None,
     loss: Loss = None,
     histograms: bool = False,
+    tracer: Tracer | None = None,
 ) -> Measurement:
-    """``measure``, with the graph and the roles that the signals belong to."""
+    """``measure``, with the graph and the roles that the signals belong to.
+
+    A ``tracer`` sees the same run, so that a prediction needs none of its own.
+    """
     ready(model)
     if any(p.is_meta for p in model.parameters()):
         raise RecordError(
@@ -99,18 +103,20 @@ def measured(
     validate_target(target)
     samples = batch_size(inputs)
     watcher = Watcher(samples, histograms=histograms)
-    with untouched(model), uncompiled(), torch.inference_mode(mode=False):
-        recorder = Recorder(model, observe=watcher)
-        watcher.start(recorder)
-        try:
-            output = recorder.run(inputs)
-            watcher.settle()
-            with torch.enable_grad():
-                value = evaluate(output, target, loss, inputs)
-                parameters = _parameter_signals(model, value.value)
-        finally:
-            watcher.finish()
+    observers = (watcher,) if tracer is None else (watcher, tracer)
+    with (
+        torch.inference_mode(mode=False),
+        watcher,
+        recorded(model, inputs, *observers) as (recorder, output),
+    ):
+        watcher.settle()
+        with torch.enable_grad():
+            value = evaluate(output, target, loss, inputs)
+            gradients = _gradients(model, value.value)
         graph = recorder.graph
+        if tracer is not None:
+            tracer.finish(output)
+    parameters = _parameter_signals(model, gradients)
     roles = read_roles(graph)
     tensors = dict(watcher.read.tensors)
     tensors.update(_input_signals(recorder, samples))
@@ -133,28 +139,31 @@ def measured(
     return Measurement(signals, graph, roles)
 
 
-def _parameter_signals(model: nn.Module, value: torch.Tensor) -> dict[str, ParameterSignal]:
-    """Run the backward pass; nothing is left in ``.grad``."""
-    named = dict(model.named_parameters())
-    trained = {name: p for name, p in named.items() if p.requires_grad}
-    gradients: dict[str, torch.Tensor | None] = dict.fromkeys(trained)
-    if value.requires_grad and trained:
-        try:
-            found = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
-        except RuntimeError as error:
-            said = " ".join(str(error).split())
-            raise RecordError(
-                f"the backward pass of {type(model).__name__} raised: {said[:400]} Training would "
-                "raise the same; mend the model's forward."
-            ) from error
-        gradients = dict(zip(trained, found, strict=True))
+def _gradients(model: nn.Module, value: torch.Tensor) -> dict[str, torch.Tensor | None]:
+    """Gradients of the trained parameters, by name; nothing is left in ``.grad``."""
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not value.requires_grad or not trained:
+        return dict.fromkeys(trained)
+    try:
+        found = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        raise RecordError(
+            f"the backward pass of {type(model).__name__} raised: {said[:400]} Training would "
+            "raise the same; mend the model's forward."
+        ) from error
+    return dict(zip(trained, found, strict=True))
+
+
+def _parameter_signals(
+    model: nn.Module, gradients: Mapping[str, torch.Tensor | None]
+) -> dict[str, ParameterSignal]:
     signals = {}
-    for name, parameter in named.items():
+    for name, parameter in model.named_parameters():
         gradient = gradients.get(name)
         rms, finite = (None, True) if gradient is None else root_mean_square(gradient)
-        signals[name] = _parameter_signal(
-            name, parameter, rms, finite, used=None if name not in trained else gradient is not None
-        )
+        used = gradient is not None if name in gradients else None
+        signals[name] = _parameter_signal(name, parameter, rms, finite, used=used)
     return signals
 
 
