@@ -37,8 +37,9 @@ for module in model.modules():
 from collections.abc import Iterator
 
 from fanin.checking.case import Case
-from fanin.checking.drift import ERROR_DRIFT, WARN_DRIFT, gradient_drift
-from fanin.checking.findings import Finding, Severity
+from fanin.checking.drift import Drift
+from fanin.checking.findings import Finding
+from fanin.checking.gradients import find_drifting_gradients
 from fanin.checking.rule import Needs, Rule
 
 # As shipped, ResNet-50 and ResNet-101 (BatchNorm, batch 8) show 250 and 1100.
@@ -54,18 +55,4 @@ class ExplodingGradients(Rule):
 
     def find(self, case: Case) -> Iterator[Finding]:
         """One finding a stream."""
-        for stream in case.streams:
-            drift = gradient_drift(stream)
-            allowed = _ALLOWED_BY_NORMS if any(p.is_norm for p in stream.points) else 1.0
-            if drift is None or not drift.above(WARN_DRIFT * allowed):
-                continue
-            yield self.finding(
-                Severity.ERROR if drift.above(ERROR_DRIFT * allowed) else Severity.WARNING,
-                drift.end.where,
-                f"the gradient grows {drift.ratio:.3g}-fold on its way back over "
-                f"{drift.way}, from {drift.start.where!r} to {drift.end.where!r}.",
-                measured={"ratio": drift.ratio},
-                expected=f"first over last at most {WARN_DRIFT * allowed:g}",
-                fix="fanin.initialize(model, inputs) chooses weights that pass gradients on, or "
-                "says that this depth needs a norm or a skip.",
-            )
+        return find_drifting_gradients(self, case, Drift.above, _ALLOWED_BY_NORMS)

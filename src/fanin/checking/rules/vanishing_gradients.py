@@ -37,8 +37,9 @@ says that a norm, a skip or another activation is needed.
 from collections.abc import Iterator
 
 from fanin.checking.case import Case
-from fanin.checking.drift import ERROR_DRIFT, WARN_DRIFT, gradient_drift
-from fanin.checking.findings import Finding, Severity
+from fanin.checking.drift import Drift
+from fanin.checking.findings import Finding
+from fanin.checking.gradients import find_drifting_gradients
 from fanin.checking.rule import Needs, Rule
 
 # A tied post-norm decoder of two healthy layers loses a factor of 10 in this way.
@@ -54,18 +55,4 @@ class VanishingGradients(Rule):
 
     def find(self, case: Case) -> Iterator[Finding]:
         """One finding a stream."""
-        for stream in case.streams:
-            drift = gradient_drift(stream)
-            allowed = _ALLOWED_BY_NORMS if any(p.is_norm for p in stream.points) else 1.0
-            if drift is None or not drift.below(WARN_DRIFT * allowed):
-                continue
-            yield self.finding(
-                Severity.ERROR if drift.below(ERROR_DRIFT * allowed) else Severity.WARNING,
-                drift.end.where,
-                f"the gradient falls {1 / drift.ratio:.3g}-fold on its way back over "
-                f"{drift.way}, from {drift.start.where!r} to {drift.end.where!r}.",
-                measured={"ratio": drift.ratio},
-                expected=f"first over last at least 1/{WARN_DRIFT * allowed:g}",
-                fix="fanin.initialize(model, inputs) chooses weights that pass gradients on, or "
-                "says that this depth needs a norm or a skip.",
-            )
+        return find_drifting_gradients(self, case, Drift.below, _ALLOWED_BY_NORMS)
