@@ -1,14 +1,17 @@
 """All that was found in a graph, gathered once, from which every role is read."""
 
+from collections.abc import Mapping
 from functools import cached_property
 
 from fanin.graph.flow import Flow, Step
 from fanin.graph.graph import Graph, Operation
 from fanin.graph.patterns.adapting import find_adapters
 from fanin.graph.patterns.attending import find_attention
+from fanin.graph.patterns.branch import read_branches
 from fanin.graph.patterns.gating import find_gating
 from fanin.graph.patterns.recurrence import find_recurrence
 from fanin.graph.patterns.residual import ResidualAdd, find_residuals
+from fanin.graph.role import Branch
 from fanin.graph.use import Part, Use
 from fanin.graph.uses import read_uses
 
@@ -62,6 +65,11 @@ class Facts:
                         found[use.parameter] = add
                 front.extend(self.flow.sources(maker))
         return found
+
+    @cached_property
+    def branches(self) -> Mapping[str, Branch]:
+        """Parameter -> where it stands in the innermost residual branch around it."""
+        return read_branches(self.flow, self.residuals)
 
     @cached_property
     def shortcuts(self) -> dict[str, ResidualAdd]:

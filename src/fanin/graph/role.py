@@ -56,6 +56,33 @@ class Activation:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """Where a weight stands in its residual branch, and what closes that branch.
+
+    Args:
+        layers: weight layers one after another from the stream to the sum.
+        place: which of them this weight is; 1 reads the stream.
+        normed: a normalisation stands in the branch, or its weights are divided by their size.
+        constant: product of the constants that multiply the last weight's result.
+        factors: parameters and buffers that multiply it: LayerScale, SkipInit's α.
+        gated: another signal multiplies it.
+        bent: an activation stands between it and the sum.
+        nested: the sum lies inside another residual branch.
+        encloses: other residual sums lie inside this branch.
+    """
+
+    layers: int = 0
+    place: int = 0
+    normed: bool = False
+    constant: float = 1.0
+    factors: tuple[str, ...] = ()
+    gated: bool = False
+    bent: bool = False
+    nested: bool = False
+    encloses: bool = False
+
+
+@dataclass(frozen=True)
 class ParameterRole:
     """What was read off the graph about one parameter.
 
@@ -73,6 +100,9 @@ class ParameterRole:
         stream_branches: number of residual adds along the stream that its branch joins, for every
             weight of a branch, the writer included; 0 outside.
         post_norm: that stream is normalised behind each add (``LN(x + f(x))``).
+        branch: of a weight inside a residual branch: where it stands there; None outside.
+        neutral_at_zero: of a modulation: at zero every stream that it scales passes as it is, and
+            every residual branch that it gates is closed.
         logit_std: of a query or key: std of the attention's logits where queries and keys have
             unit variance; 1 under a division by √d, √d without one. None where a constant that
             the graph does not show scales them, or a norm reads the projection first.
@@ -96,6 +126,8 @@ class ParameterRole:
     residual_branches: int = 0
     stream_branches: int = 0
     post_norm: bool = False
+    branch: Branch | None = None
+    neutral_at_zero: bool = False
     logit_std: float | None = None
     kind: str = ""
     block_names: tuple[str, ...] = ()

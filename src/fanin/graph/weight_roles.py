@@ -9,6 +9,7 @@ from fanin.graph.following import before, follow
 from fanin.graph.patterns.channels import Runs, count, partition
 from fanin.graph.patterns.ending import chooses, ends_in_output
 from fanin.graph.patterns.gates import gate_names
+from fanin.graph.patterns.neutral import neutral_at_zero
 from fanin.graph.role import ParameterRole, Role
 from fanin.graph.stacking import replace_axes, stacked
 from fanin.graph.use import Part, Use
@@ -54,6 +55,11 @@ def read_weight(facts: Facts, name: str, uses: list[Use]) -> ParameterRole:
         residual_branches=writer.branches if writer is not None else 0,
         stream_branches=branch.branches if branch is not None else 0,
         post_norm=branch is not None and branch.post_norm,
+        branch=facts.branches.get(name),
+        neutral_at_zero=role is Role.MODULATION
+        and all(
+            neutral_at_zero(facts.flow, u, facts.branch_ends, facts.residuals) for u in weights
+        ),
         logit_std=facts.attention.logit_std.get(name),
         kind=_kind(facts, name, use),
         block_names=blocks,

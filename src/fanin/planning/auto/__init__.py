@@ -12,6 +12,7 @@ from fanin.planning.auto.attention import attention
 from fanin.planning.auto.bias import bias
 from fanin.planning.auto.constructor import advice as of_constructor
 from fanin.planning.auto.convolution import convolution
+from fanin.planning.auto.denoiser import closed_in_denoiser
 from fanin.planning.auto.embedding import embedding
 from fanin.planning.auto.first_layer import advice as of_inputs
 from fanin.planning.auto.first_layer import matched_to_data
@@ -60,7 +61,8 @@ def decide(subject: Subject, circumstances: Circumstances) -> Decision:
     choose = _BY_ROLE.get(role, small_parameter)
     if role in {Role.WEIGHT, Role.RESIDUAL_WRITER} and "convolution" in subject.role.kind:
         choose = convolution
-    decision = matched_to_data(subject, circumstances, choose(subject, circumstances))
+    decision = closed_in_denoiser(subject, circumstances) or choose(subject, circumstances)
+    decision = matched_to_data(subject, circumstances, decision)
     return corrected_for_degree(subject, circumstances, decision)
 
 

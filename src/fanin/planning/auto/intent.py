@@ -1,5 +1,7 @@
 """What a constructor set on purpose, and auto therefore keeps."""
 
+from collections.abc import Mapping
+
 from fanin.graph.graph import Graph
 from fanin.graph.role import Role
 from fanin.graph.vocabulary import MOVES, word
@@ -67,10 +69,29 @@ def sets_a_time_step(subject: Subject, circumstances: Circumstances) -> bool:
     graph = circumstances.graph
     if graph is None or subject.on_meta or subject.constant is not None:
         return False
-    own = {t.id for t in graph.tensors.values() if subject.name in (t.name, *t.of_parameters)}
-    made = [op.outputs[0] for op in graph.operations if own & set(op.inputs) and op.outputs]
-    soft = _next(graph, [t for t in made if t not in own], {"softplus"}, MOVES | {"add", "clamp"})
+    made = list(_results(circumstances).get(subject.name, ()))
+    soft = _next(graph, made, {"softplus"}, MOVES | {"add", "clamp"}) if made else []
     return bool(_next(graph, soft, {"exp"}, MOVES | _TO_A_DECAY))
+
+
+@once_per_model
+def _results(circumstances: Circumstances) -> Mapping[str, tuple[int, ...]]:
+    """Parameter -> what the operations give that read it; empty without a softplus."""
+    graph = circumstances.graph
+    found: dict[str, list[int]] = {}
+    if graph is None or not any(word(operation) == "softplus" for operation in graph.operations):
+        return {}
+    for operation in graph.operations:
+        read = {n for t in operation.inputs for n in _named(graph, t)}
+        for name in read if operation.outputs else ():
+            if name not in _named(graph, operation.outputs[0]):
+                found.setdefault(name, []).append(operation.outputs[0])
+    return {name: tuple(made) for name, made in found.items()}
+
+
+def _named(graph: Graph, tensor: int) -> tuple[str, ...]:
+    info = graph.tensors[tensor]
+    return (info.name, *info.of_parameters) if info.name else info.of_parameters
 
 
 def _next(
@@ -78,7 +99,9 @@ def _next(
 ) -> list[int]:
     """What the wanted operations make of these tensors, a few passed operations further on."""
     for _ in range(_FURTHEST):
-        readers = [op for t in tensors for op in graph.consumers.get(t, ()) if op.outputs]
+        readers = [
+            op for t in dict.fromkeys(tensors) for op in graph.consumers.get(t, ()) if op.outputs
+        ]
         found = [op.outputs[0] for op in readers if word(op) in wanted]
         if found or not readers:
             return found

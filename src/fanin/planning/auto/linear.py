@@ -2,6 +2,7 @@
 
 from fanin.planning.auto.gain import LINEAR, RELU_LIKE, SATURATING, name_of, squared_gain
 from fanin.planning.auto.intent import deliberate_zero
+from fanin.planning.auto.norm_free import in_norm_free_branch
 from fanin.planning.auto.plain_stack import behind_deep_stack, in_deep_stack
 from fanin.planning.auto.residual import inside_residual
 from fanin.planning.families import last_writer
@@ -17,6 +18,9 @@ def linear(subject: Subject, circumstances: Circumstances) -> Decision:
     kept = deliberate_zero(subject, circumstances)
     if kept is not None:
         return kept
+    norm_free = in_norm_free_branch(subject, circumstances)
+    if norm_free is not None:
+        return norm_free
     inside = 0 < subject.role.depth <= last_writer(circumstances)
     if inside and not subject.role.norm_after:
         return inside_residual(subject, circumstances)
