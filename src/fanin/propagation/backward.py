@@ -20,6 +20,7 @@ from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.quadrature import Array, pair_moments
 from fanin.propagation.radial import radial_power
 from fanin.propagation.registry import Pass, backward_rule, forward_rule
+from fanin.propagation.sample_paths import on_path, path_backward
 from fanin.propagation.sampling import sample_backward
 from fanin.propagation.state import State
 
@@ -38,6 +39,8 @@ class _Component:
 
 
 Gradient = dict[Hashable, _Component]
+_SAMPLES = "along samples"
+"""The source of what came along samples: all of it, measured anew with every arrival."""
 
 
 def total_pairs(
@@ -65,6 +68,23 @@ def _slope_moments(
     if isinstance(slope, float):
         return factor * slope**2
     return factor * pair_moments(slope, state.base.correlations)
+
+
+def total_along(gradient: Gradient, state: State) -> Array:
+    """Pair moments of g·z, all sources together: z is the base of the state, standardised.
+
+    What an activation behind a norm sends back is u·φ′(z); where u is the same in many places, as
+    behind a mean over positions, part of it lies along z.
+    """
+    base = state.base
+    total = np.zeros_like(state.pairs)
+    if base.std == 0.0:
+        return total
+    z = (base.values - base.mean) / base.std
+    for component in gradient.values():
+        moments = pair_moments(z * component.slope, base.correlations)
+        total = total + component.pairs * moments
+    return total
 
 
 def total_profile(gradient: Gradient, state: State) -> Profile:
@@ -102,6 +122,9 @@ def _step(call: Call, gradients: dict[int, Gradient]) -> None:
     operation, states = call.operation, call.states
     rule = backward_rule(call.name)
     outs = [k for k, out in enumerate(operation.outputs) if out in gradients and out in states]
+    if on_path(call):
+        _along_samples(call, outs, gradients)
+        return
     for k in outs:
         if len(gradients[operation.outputs[k]]) > MOST_SOURCES:
             _join(operation, k, gradients, states)
@@ -121,6 +144,17 @@ def _step(call: Call, gradients: dict[int, Gradient]) -> None:
     for number, way in enumerate(passes):
         if way.output in outs and _is_float(call, way.tensor) and way.tensor in states:
             _send(call, way, number, gradients)
+
+
+def _along_samples(call: Call, outs: list[int], gradients: dict[int, Gradient]) -> None:
+    outside = {}
+    for k in outs:
+        out = call.operation.outputs[k]
+        foreign = {s: c for s, c in gradients[out].items() if s != _SAMPLES}
+        if foreign:
+            outside[k] = total_pairs(foreign, call.states[out])
+    for tensor, pairs in path_backward(call, outside).items():
+        gradients.setdefault(tensor, {})[_SAMPLES] = _Component(pairs)
 
 
 def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) -> None:
@@ -146,7 +180,10 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
     else:
         total = total_pairs(gradients[out], state, pieces=way.through_matrix, mirrored=way.mirrored)
         profile, factor = carry(total_profile(gradients[out], state))
-        pairs = way.move(total) * (factor * stranger)
+        if way.move_along is None:
+            pairs = way.move(total) * (factor * stranger)
+        else:
+            pairs = way.move_along(total, total_along(gradients[out], state)) * factor
         if isinstance(way.slope, float):
             pairs = pairs * way.slope**2
         # A coherent way keeps one source for all inputs, so that their sum stays coherent.

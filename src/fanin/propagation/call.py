@@ -1,6 +1,6 @@
 """One recorded operation with the states of its arguments, as the rules see it."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -105,6 +105,14 @@ class CallParts:
         self.notes: dict[str, None] = {}
         self.covariances: dict[tuple[int, int], Array | None] = {}
         """Of pairs of tensors, under the axes of the first; None for 0."""
+        self.samples: dict[int, list[torch.Tensor]] = {}
+        """Tensors that are carried as samples, one of each run: see ``sample_paths``."""
+        self.made_of_samples: set[int] = set()
+        """Those among them that no rule made."""
+        self.sample_gradients: dict[int, list[torch.Tensor]] = {}
+        """What the operations behind them send back, run by run."""
+        self.drawn: dict[Hashable, int] = {}
+        """Key of a base that was drawn from -> the seed."""
 
     def keep(self, operation: Operation, name: str, value: Any) -> None:
         """Hold a value of the forward rule for the backward rule."""
@@ -113,6 +121,9 @@ class CallParts:
     def repeat(self, operation: Operation, earlier: Operation) -> None:
         """What was held for the earlier operation holds for this one too."""
         self._same[operation.index] = self._same.get(earlier.index, earlier.index)
+        for out, twin in zip(operation.outputs, earlier.outputs, strict=True):
+            if twin in self.samples:
+                self.samples[out] = self.samples[twin]
 
     def kept(self, operation: Operation, name: str) -> Any:
         """A value held before."""

@@ -3,7 +3,6 @@
 Nothing passes in silence: what is found this way is labelled ``sampled``, here and downstream.
 """
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,10 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from fanin.propagation.call import Call, rebuilt_arguments, resolve
+from fanin.propagation.call import Call
+from fanin.propagation.drawing import draw_like, drawn_inputs, run_on
 from fanin.propagation.layout import atoms_of
 from fanin.propagation.profile import FLAT, Profile, settled
-from fanin.propagation.quadrature import NODES, Array
+from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, given
 from fanin.propagation.state import (
     State,
@@ -24,103 +24,13 @@ from fanin.propagation.state import (
     measured,
     pair_moments_of,
 )
+from fanin.propagation.trails import bring_along
 
-MOST_SAMPLED = 1 << 23
-"""Operations on more elements are not run."""
 ENOUGH = 1 << 18
 """Elements that the runs of a small operation read and write together."""
 MOST_RUNS = 32
 _LEAST_RUNS, _CLEAR = 8, 6.0
 """Runs and multiple of the variance by chance from which powers along an axis count as known."""
-
-
-def effect_variances(pairs: Array, mean: float) -> Array:
-    """Variances of the random effects that give these pair moments.
-
-    x is the mean plus one effect for each set of atoms, constant along all other atoms. A pair
-    that differs in D shares the effects whose atoms avoid D, so that the variances follow by
-    Möbius inversion; what comes out negative (anticorrelated pairs) is cut at 0.
-    """
-    shared = pairs - mean**2
-    for axis in range(pairs.ndim):
-        same, differ = np.take(shared, 0, axis), np.take(shared, 1, axis)
-        shared = np.stack([differ, same - differ], axis=axis)
-    cut: Array = np.maximum(shared, 0.0)
-    total = max(float(pairs.flat[0]) - mean**2, 0.0)
-    return cut * (total / cut.sum()) if cut.sum() > 0 else cut
-
-
-def draw_like(pairs: Array, mean: float, atoms: tuple[int, ...], seed: int) -> Array:
-    """Gaussian numbers with a mean and pair moments, of shape ``atoms``."""
-    generator = np.random.default_rng(seed)
-    variances = effect_variances(pairs, mean)
-    total: Array = np.full(atoms, mean)
-    for kind in itertools.product((0, 1), repeat=len(atoms)):
-        variance = float(variances[kind])
-        if variance > 0:
-            shape = tuple(n if bit else 1 for n, bit in zip(atoms, kind, strict=True))
-            total = total + np.sqrt(variance) * generator.standard_normal(shape)
-    return total
-
-
-def draw_state(state: State, shape: tuple[int, ...], seed: int) -> torch.Tensor:
-    """Numbers with the moments of a state, through the function that made it."""
-    base = state.base
-    drawn = draw_like(base.pairs, base.mean, atoms_of(state.axes), seed).reshape(shape)
-    if base.std > 0:
-        drawn = np.interp((drawn - base.mean) / base.std, NODES, base.values)
-        if base.profile is not None:
-            drawn = drawn * np.sqrt(base.profile)
-        if state.values is not base.values:
-            drawn = np.interp(drawn, base.values, state.values)
-    else:
-        drawn = np.full_like(drawn, state.mean)
-    return torch.from_numpy(np.ascontiguousarray(drawn))
-
-
-def _dtype(name: str) -> torch.dtype:
-    found = getattr(torch, name)
-    assert isinstance(found, torch.dtype)
-    return found
-
-
-def _inputs(call: Call, again: int = 0) -> dict[int, torch.Tensor] | None:
-    """Samples of every tensor that the operation reads; None if there are too many elements."""
-    graph = call.graph
-    shapes = [graph.tensors[t].shape for t in (*call.operation.inputs, *call.operation.outputs)]
-    if sum(torch.Size(s).numel() for s in shapes) > MOST_SAMPLED:
-        return None
-    tensors: dict[int, torch.Tensor] = {}
-    for tensor in call.operation.inputs:
-        info, state = graph.tensors[tensor], call.states[tensor]
-        kind = _dtype(info.dtype)
-        if state.known is not None:
-            tensors[tensor] = state.known.to(kind if not kind.is_floating_point else torch.float32)
-        elif kind.is_floating_point:
-            drawn = draw_state(state, info.shape, seed=tensor + (again << 32))
-            tensors[tensor] = drawn.to(torch.float32)
-        else:
-            tensors[tensor] = torch.zeros(info.shape, dtype=kind)
-    return tensors
-
-
-def _run(call: Call, tensors: Mapping[int, torch.Tensor]) -> list[Any] | None:
-    operation = call.operation
-    if operation.overload == "shared_memory":
-        return None
-    function = resolve(operation.name, operation.overload)
-    if function is None:
-        return None
-    args, kwargs = rebuilt_arguments(operation, tensors)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(operation.index)
-        try:
-            result = function(*args, **kwargs)
-        except (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError) as error:
-            call.parts.note(f"{operation.name} could not be run on samples: {error}".split("\n")[0])
-            return None
-    values = [result] if isinstance(result, torch.Tensor) else list(result)
-    return [value for value in values if isinstance(value, torch.Tensor)]
 
 
 def sample_forward(call: Call) -> list[State | None]:
@@ -129,38 +39,64 @@ def sample_forward(call: Call) -> list[State | None]:
     Small operations are run many times, so that chance is small beside the moments.
     """
     runs: list[list[Any]] = []
-    for again in range(_times(call)):
-        tensors = _inputs(call, again)
+    read: list[dict[int, torch.Tensor]] = []
+    times = _times(call)
+    bring_along(call, times)
+    for again in range(times):
+        tensors = drawn_inputs(call, again)
         with torch.no_grad():
-            found = None if tensors is None else _run(call, tensors)
-        if found is None:
+            found = None if tensors is None else run_on(call, tensors)
+        if tensors is None or found is None:
             break
         runs.append(found)
+        read.append(tensors)
     if not runs:
         call.parts.note(f"{call.operation.name}: no rule, and not run; its output is a guess.")
         return [_guess(call, k) for k in range(len(call.operation.outputs))]
     call.parts.note(f"{call.operation.name}: sampled.")
+    _keep_inputs(call, read)
     states: list[State | None] = []
     for k, out in enumerate(call.operation.outputs):
         results = [run[k] if k < len(run) else run[0] for run in runs]
+        if _is_small(results[0]):
+            call.parts.samples[out] = results
+            call.parts.made_of_samples.add(out)
         if any(tuple(result.shape) != call.graph.tensors[out].shape for result in results):
+            call.parts.samples.pop(out, None)
+            call.parts.made_of_samples.discard(out)
             states.append(_guess(call, k))
         elif results[0].is_floating_point() and len(results) > 1:
-            states.append(replace(_pooled(results), sampled=True))
+            states.append(replace(pooled(results), sampled=True))
         else:
             keep = not results[0].is_floating_point()
             states.append(replace(measured(results[0], keep=keep), sampled=True))
     return states
 
 
+def _keep_inputs(call: Call, read: list[dict[int, torch.Tensor]]) -> None:
+    """What was drawn stands for these tensors from now on, see ``sample_paths``."""
+    call.parts.keep(call.operation, "sampled", True)
+    for tensor in dict.fromkeys(call.operation.inputs):
+        drawn = call.states[tensor].known is None and read[0][tensor].is_floating_point()
+        if drawn and tensor not in call.parts.samples and _is_small(read[0][tensor]):
+            call.parts.samples[tensor] = [tensors[tensor] for tensors in read]
+
+
+def _is_small(tensor: torch.Tensor) -> bool:
+    return tensor.numel() <= ENOUGH
+
+
 def _times(call: Call) -> int:
     graph = call.graph
+    held = [len(call.parts.samples[t]) for t in call.operation.inputs if t in call.parts.samples]
+    if held:
+        return min(held)
     shapes = [graph.tensors[t].shape for t in (*call.operation.inputs, *call.operation.outputs)]
     total = sum(torch.Size(s).numel() for s in shapes)
     return int(np.clip(ENOUGH // max(total, 1), 1, MOST_RUNS))
 
 
-def _pooled(results: list[torch.Tensor]) -> State:
+def pooled(results: list[torch.Tensor]) -> State:
     """One state from several runs: pairs averaged, powers along each axis where they differ."""
     one = measured(torch.stack(results).flatten(0, 1) if results[0].dim() else results[0],
                    keep=False)  # fmt: skip
@@ -224,7 +160,7 @@ def _guessed_places(call: Call, shape: tuple[int, ...]) -> State:
 
 def sample_backward(call: Call, totals: Mapping[int, Array]) -> list[Pass]:
     """Gradients of the inputs by automatic differentiation of one run on samples."""
-    tensors = _inputs(call)
+    tensors = drawn_inputs(call)
     floats = [
         t
         for t in dict.fromkeys(call.operation.inputs)
@@ -235,7 +171,7 @@ def sample_backward(call: Call, totals: Mapping[int, Array]) -> list[Pass]:
     for tensor in floats:
         tensors[tensor] = tensors[tensor].detach().clone().requires_grad_()
     with torch.enable_grad():
-        results = _run(call, tensors)
+        results = run_on(call, tensors)
     if results is None:
         call.parts.note(f"{call.operation.name}: no gradient could be sampled behind it.")
         return []
@@ -256,11 +192,12 @@ def sample_backward(call: Call, totals: Mapping[int, Array]) -> list[Pass]:
         for tensor, gradient in zip(floats, found, strict=True):
             if gradient is None:
                 continue
-            moments = _moments_under(gradient, call.states[tensor])
+            moments = moments_under(gradient, call.states[tensor])
             passes.append(Pass(tensor, given(moments), None, k))
     return passes
 
 
-def _moments_under(gradient: torch.Tensor, state: State) -> Array:
+def moments_under(gradient: torch.Tensor, state: State) -> Array:
+    """Pair moments of a tensor's gradient, as its state counts pairs."""
     data = gradient.detach().double().reshape(atoms_of(state.axes)).numpy()
     return pair_moments_of(np.nan_to_num(data))

@@ -10,6 +10,7 @@ from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.call import Call, CallParts, rebuilt_arguments, resolve
 from fanin.propagation.families.pointwise import pointwise_forward
 from fanin.propagation.registry import Outcome, forward_rule
+from fanin.propagation.sample_paths import carry_on
 from fanin.propagation.sampling import sample_forward
 from fanin.propagation.state import State, constant, independent, measured
 
@@ -100,8 +101,10 @@ def _step(
         return
     folded = _folded(call)
     if folded is not None:
-        for out, value in zip(operation.outputs, folded, strict=False):
-            states[out] = measured(value, keep=True)
+        known = [measured(value, keep=True) for value in folded]
+        for out, state in zip(operation.outputs, carry_on(call, [*known]), strict=False):
+            if state is not None:
+                states[out] = state
         return
     rule = forward_rule(call.name)
     outcome: Outcome | None = rule(call) if rule is not None else pointwise_forward(call)
@@ -111,6 +114,8 @@ def _step(
     inherited = any(states[t].sampled for t in operation.inputs)
     # An in-place operation lists the tensor it returns once; extra outputs hold the same value.
     outcomes += [outcomes[0]] * (len(operation.outputs) - len(outcomes))
+    if not parts.kept(operation, "sampled"):
+        outcomes = carry_on(call, outcomes)
     for out, state in zip(operation.outputs, outcomes, strict=False):
         if state is not None:
             rests = inherited and state.known is None
