@@ -86,6 +86,10 @@ def within(predicted: float | None, measured: float, tolerance: float) -> bool:
     return abs(predicted / measured - 1) <= tolerance
 
 
+def called(signal: Any) -> tuple:
+    return signal.operation, signal.module, len(signal.shape)
+
+
 def matched(measured: fanin.Signals, predicted: fanin.Signals):
     """Tensors of both runs in pairs; aliases may be recorded in one run and not in the other."""
     aliases = ("detach", "alias", "input")
@@ -93,7 +97,8 @@ def matched(measured: fanin.Signals, predicted: fanin.Signals):
                 for x in (measured, predicted))  # fmt: skip
     two_of: dict[tuple, list] = {}
     for signal in two:
-        two_of.setdefault((signal.operation, signal.module, signal.shape), []).append(signal)
+        two_of.setdefault(called(signal), []).append(signal)
+    calls = [Counter(map(called, run)) for run in (one, two)]
     previous = None
     for signal in one:
         same_call = (
@@ -108,8 +113,12 @@ def matched(measured: fanin.Signals, predicted: fanin.Signals):
         if same_call:  # a norm's saved mean, a softmax's saved sum: no activations
             continue
         previous = signal
-        rest = two_of.get((signal.operation, signal.module, signal.shape))
-        yield signal, rest.pop(0) if rest else None
+        rest = two_of.get(called(signal), [])
+        # A router sends another number of tokens to an expert in every draw, or none.
+        exact = (k for k, other in enumerate(rest) if other.shape == signal.shape)
+        same_place = calls[0][called(signal)] == calls[1][called(signal)]
+        found = 0 if same_place else next(exact, 0)
+        yield signal, rest.pop(found) if rest else None
 
 
 class Score:

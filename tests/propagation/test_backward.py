@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from fanin.propagation import carrying
-from fanin.propagation.radial import along_logits
+from fanin.propagation.beside_attention import along_logits
 
 N = 256
 
@@ -75,7 +75,9 @@ def root_mean_square_norm(x):
     return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-6)
 
 
-@pytest.mark.parametrize("place", ["gated", "relu", "query", "normed", "output"])
+@pytest.mark.parametrize(
+    "place", ["gated", "relu", "query", "key-value", "normed", "stream", "output"]
+)
 def test_statistics_of_a_norm_receive_the_gradient_along_its_output(place):
     def run(m, x):
         y = root_mean_square_norm(m.a(x))
@@ -86,13 +88,21 @@ def test_statistics_of_a_norm_receive_the_gradient_along_its_output(place):
         if place == "query":
             scores = y @ m.b(x).transpose(1, 2) / N**0.5
             return m.d(scores.softmax(-1) @ m.c(x))
+        if place == "key-value":
+            # Large logits have large shares: what a key receives goes with what its value does.
+            q, k, v = (h[:, None] for h in (m.b(x), m.c(y), m.d(y)))
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True)[:, 0]
+        if place == "stream":
+            # The next norm takes off what lies along x + b, of which b is four fifths.
+            h = m.a(x) + 2 * m.c(F.silu(m.b(y)))
+            return m.d(root_mean_square_norm(h))
         # A norm of W y does not notice how long y is, but for its eps.
         return m.d(F.layer_norm(m.b(y), (N,)) + m.c(y)) if place == "normed" else y
 
     rows = rows_of(
         lambda: Module(run, a=dense(), b=dense(), c=dense(), d=dense()), batch(4, 24, N), "rsqrt"
     )
-    ((gradient, truth),) = rows
+    gradient, truth = rows[0]
     assert gradient == pytest.approx(truth, rel=0.1)
 
 
@@ -105,7 +115,8 @@ def test_shares_and_logits_are_no_strangers():
     row = float((gradient * scores).sum(-1).square().mean()) / 8 / strangers
     column = float((gradient * scores).square().mean()) / strangers
     # 2¹⁴ rows: the means of fourth powers are known to about 2 %.
-    assert along_logits(8, 1.0) == pytest.approx((row, column), rel=0.08)
+    found = along_logits(8, 1.0)
+    assert (found[0] / found[2], found[1] / found[2]) == pytest.approx((row, column), rel=0.08)
 
 
 def test_queries_that_see_one_key_have_no_gradient():

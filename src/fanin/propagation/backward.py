@@ -17,7 +17,7 @@ from fanin.propagation.call import Call, CallParts
 from fanin.propagation.carrying import alike
 from fanin.propagation.families.pointwise import pointwise_backward
 from fanin.propagation.profile import Profile, even, settled
-from fanin.propagation.quadrature import Array, pair_moments
+from fanin.propagation.quadrature import Array, expectation, pair_moments
 from fanin.propagation.radial import radial_power
 from fanin.propagation.registry import Pass, backward_rule, forward_rule
 from fanin.propagation.sample_paths import on_path, path_backward
@@ -39,6 +39,8 @@ class _Component:
 
 
 Gradient = dict[Hashable, _Component]
+Sent = dict[tuple[int, int], float]
+"""Power of the gradient that an operation (by index) sends to a tensor that it reads."""
 _SAMPLES = "along samples"
 """The source of what came along samples: all of it, measured anew with every arrival."""
 
@@ -112,13 +114,14 @@ def walk_backward(
     gradients: dict[int, Gradient] = {
         tensor: {("seed", tensor): _Component(pairs)} for tensor, pairs in seeds.items()
     }
+    sent: Sent = {}
     for operation in reversed(graph.operations):
         if any(out in gradients for out in operation.outputs):
-            _step(Call(graph, operation, states, parts), gradients)
+            _step(Call(graph, operation, states, parts), gradients, sent)
     return {t: total_pairs(g, states[t]) for t, g in gradients.items() if t in states}
 
 
-def _step(call: Call, gradients: dict[int, Gradient]) -> None:
+def _step(call: Call, gradients: dict[int, Gradient], sent: Sent) -> None:
     operation, states = call.operation, call.states
     rule = backward_rule(call.name)
     outs = [k for k, out in enumerate(operation.outputs) if out in gradients and out in states]
@@ -143,7 +146,7 @@ def _step(call: Call, gradients: dict[int, Gradient]) -> None:
         passes = sample_backward(call, totals)
     for number, way in enumerate(passes):
         if way.output in outs and _is_float(call, way.tensor) and way.tensor in states:
-            _send(call, way, number, gradients)
+            _send(call, way, number, gradients, sent)
 
 
 def _along_samples(call: Call, outs: list[int], gradients: dict[int, Gradient]) -> None:
@@ -157,13 +160,13 @@ def _along_samples(call: Call, outs: list[int], gradients: dict[int, Gradient]) 
         gradients.setdefault(tensor, {})[_SAMPLES] = _Component(pairs)
 
 
-def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) -> None:
+def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient], sent: Sent) -> None:
     out = call.operation.outputs[way.output]
     state, target = call.states[out], call.states[way.tensor]
     coherent = way.slope is not None
     shared = state.base.key == target.base.key
     arriving: Gradient = {}
-    stranger = _along(call, out, gradients) if way.along_output else 1.0
+    stranger = _along(call, out, gradients, sent) if way.along_output else 1.0
     carry = way.carry or partial(alike, given=state.shape, target=target.shape)
     if (
         coherent
@@ -191,6 +194,8 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
         slope = 1.0 if way.profile is None else way.profile
         opposite = way.mirrored and target.mirrored
         arriving[source] = _Component(pairs, slope, way.piece, profile, opposite)
+    place = call.operation.index, way.tensor
+    sent[place] = sent.get(place, 0.0) + sum(map(_power, arriving.values()))
     held = gradients.setdefault(way.tensor, {})
     for source, component in arriving.items():
         if source in held and _alike(held[source], component):
@@ -201,13 +206,23 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient]) ->
             held[source] = component
 
 
-def _along(call: Call, out: int, gradients: Mapping[int, Gradient]) -> float:
+def _power(component: _Component) -> float:
+    slope = component.slope
+    square = slope**2 if isinstance(slope, float) else expectation(slope**2)
+    return float(component.pairs.flat[0]) * square
+
+
+def _along(call: Call, out: int, gradients: Mapping[int, Gradient], sent: Sent) -> float:
     """E[(Σ g·y)²] of an output over that of a gradient that knows nothing of y."""
     states = call.states
 
-    def power_of(tensor: int) -> float | None:
+    def power_of(tensor: int, reader: Operation | None = None) -> float | None:
         held = gradients.get(tensor)
-        return None if held is None else float(total_pairs(held, states[tensor]).flat[0])
+        if held is None:
+            return None
+        if reader is not None:
+            return sent.get((reader.index, tensor), 0.0)
+        return float(total_pairs(held, states[tensor]).flat[0])
 
     def seed_of(tensor: int) -> float:
         seed = gradients.get(tensor, {}).get(("seed", tensor))

@@ -17,7 +17,7 @@ from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, independent
 
-_FUSED = {
+FUSED = {
     "_scaled_dot_product_flash_attention_for_cpu": (None, 3, 4),
     "_scaled_dot_product_flash_attention": (None, 3, 4),
     "_scaled_dot_product_efficient_attention": (3, 5, 6),
@@ -34,11 +34,11 @@ def _letters(call: Call) -> tuple[str, str, str, str]:
     return lead + "id", lead + "jd", lead + "ij", lead
 
 
-@forward(*_FUSED)
+@forward(*FUSED)
 def fused_attention(call: Call) -> list[State | None]:
     """softmax(q kᵀ · scale + mask) v."""
     query, key, value = (call.state(k) for k in range(3))
-    mask_at, dropout_at, causal_at = _FUSED[call.name]
+    mask_at, dropout_at, causal_at = FUSED[call.name]
     scale = call.operation.kwargs.get("scale")
     factor = float(scale) if scale is not None else query.shape[-1] ** -0.5
     of_q, of_k, of_logits, lead = _letters(call)
@@ -112,7 +112,7 @@ def _repeated(state: State, like: State) -> State:
     return reshaped(moved, shape_of(axes))
 
 
-@backward(*_FUSED)
+@backward(*FUSED)
 def fused_attention_backward(call: Call) -> list[Pass]:
     """Through v, and through the shares to q and k."""
     query, key, value, factor, shares, used = call.parts.kept(call.operation, "attention")

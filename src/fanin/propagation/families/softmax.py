@@ -75,6 +75,7 @@ class Shares:
     slope: float = 0.0  # E[a² (1 − 2a + Σa²)] / E[a²]
     std: float = 0.0  # of the logits within a row
     received: Profile = None  # where the gradient of the logits is strong
+    counts: Array | None = None  # keys that each row sees, where rows differ
 
 
 def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Shares:
@@ -119,7 +120,7 @@ def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Sha
     state = gaussian(logits.axes, 1 / total, fit(made, axes, logits.axes), profile=profile)
     state = state.with_flags(logits)
     received = None if blocked is None else _row_powers(blocked, counts * slopes, dim, rank)
-    return Shares(state, dim, float(seen.mean()), slope, std, received)
+    return Shares(state, dim, float(seen.mean()), slope, std, received, counts)
 
 
 def _one_atom(pairs: Array, axes: Axes, dim: int) -> tuple[Axes, Array]:
