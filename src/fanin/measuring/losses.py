@@ -10,11 +10,11 @@ from torch.nn import functional as F  # noqa: N812
 
 from fanin.errors import DataError, unknown_name
 from fanin.graph.calling import describe, leaves
+from fanin.propagation.cotangent import direction
 
 Loss = str | Callable[[Any, Any], torch.Tensor] | None
 
 IGNORED_CLASS = -100  # torch's ignore_index: positions with this label enter no loss
-_COTANGENT_SEED = 0x66616E696E  # "fanin": users seed inputs with 0, and must not draw this tensor
 _NOT_MAIN = ("past_key_values", "hidden_states", "attentions", "cross_attentions", "loss")
 
 
@@ -152,11 +152,8 @@ def _cotangent(output: Any) -> LossValue:
     parts = [t for t in _main_leaves(output) if t.is_floating_point() and t.requires_grad]
     total = torch.zeros(())
     for tensor in parts:
-        generator = torch.Generator().manual_seed(_COTANGENT_SEED)
-        direction = torch.randn(tensor.shape, generator=generator)
-        direction /= direction.square().mean().sqrt()
         # float32 sums: a half-precision total of a large output would overflow.
-        product = tensor.float() * direction.to(tensor.device)
+        product = tensor.float() * direction(tensor.shape).to(tensor.device)
         total = total.to(product.device) + product.sum()
     return LossValue(total, "cotangent")
 

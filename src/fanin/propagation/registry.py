@@ -46,6 +46,8 @@ class Pass:
             length keep their places.
         along_output: a factor that sums g·x over the features: ``radial`` says how far that is
             from a sum over strangers.
+        move_along: instead of ``move``, for norms: takes the pair moments of g·z too, the gradient
+            times the numbers that the norm made.
         mirrored: the gradient is multiplied by a mirrored matrix, whose units come in opposite
             pairs: the gradients of a pair are subtracted before they are mixed.
     """
@@ -59,6 +61,7 @@ class Pass:
     through_matrix: bool = False
     carry: Carry | None = None
     along_output: bool = False
+    move_along: Callable[[Array, Array], Array] | None = None
     mirrored: bool = False
 
 

@@ -1,13 +1,17 @@
 """Which positions the taps of a convolution read, and so where its gradients go."""
 
 from functools import lru_cache
+from math import prod
 
 import numpy as np
+import torch
 
+from fanin.graph.graph import Ref
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, forgotten, in_turn, resampled
-from fanin.propagation.profile import Profile, even, settled
+from fanin.propagation.profile import MOST_PLACES, Profile, even, settled
 from fanin.propagation.quadrature import Array
+from fanin.propagation.state import State
 
 
 def settings_of(call: Call, space: int) -> list[tuple[int, ...]]:
@@ -71,3 +75,68 @@ def reads_of_taps(call: Call) -> Array:
             step[tap, reads[(reads >= 0) & (reads < size)]] += 1
         powers = np.moveaxis(np.tensordot(step, powers, axes=(1, axis)), 0, axis)
     return np.asarray(powers)
+
+
+def inverse_taps_of_places(call: Call) -> float:
+    """Mean of 1/n over the output positions of a convolution, n the taps that read something."""
+    x, taps = call.state(0), call.state(1).shape[2:]
+    sizes = x.shape[len(x.shape) - len(taps) :]
+    if prod(sizes) > MOST_PLACES:
+        return 1 / prod(taps)
+    lead = tuple(range(len(x.shape) - len(taps)))
+    powers = np.broadcast_to(even(x.profile, len(x.shape)).mean(axis=lead), sizes)
+    sums, squares = (window_sums(call, values) for values in (powers, powers**2))
+    read = sums > 0
+    return float((squares[read] / sums[read] ** 2).mean()) if read.any() else 1.0
+
+
+def window_sums(call: Call, values: Array) -> Array:
+    """What the taps at each output position read of numbers at the input positions, summed.
+
+    Args:
+        call: a convolution.
+        values: (..., *input positions).
+    """
+    taps = call.state(1).shape[2:]
+    space = len(taps)
+    lead = values.shape[: values.ndim - space]
+    given = torch.from_numpy(np.array(values, dtype=float))
+    given = given.reshape(prod(lead), 1, *values.shape[len(lead) :])
+    stride, padding, dilation = (list(v) for v in settings_of(call, space))
+    extra = list(call.raw(7))
+    extra = extra * space if len(extra) == 1 else extra
+    sums = torch.ops.aten.convolution(
+        given, torch.ones(1, 1, *taps, dtype=given.dtype), None,
+        stride, padding, dilation, bool(call.raw(6)), extra, 1,
+    )  # fmt: skip
+    return np.asarray(sums.numpy()).reshape(*lead, *sums.shape[2:])
+
+
+def behind_padding(call: Call) -> tuple[State, tuple[int, ...]]:
+    """The input of a convolution before zeros were put round it, and how many come first."""
+    space = len(call.state(1).shape) - 2
+    own = settings_of(call, space)[1]
+    if bool(call.raw(6)):
+        return call.state(0), own
+    state, before = zeros_around(call, space)
+    return state, tuple(p + w for p, w in zip(own, before, strict=True))
+
+
+def zeros_around(call: Call, space: int) -> tuple[State, tuple[int, ...]]:
+    """The first input before zeros were put round its last axes, and how many come first.
+
+    Border and inside of a padded map are no two places of one kind.
+    """
+    x, none = call.state(0), (0,) * space
+    tensor = call.tensor(0)
+    maker = None if tensor is None else call.graph.producer.get(tensor)
+    if maker is None or maker.name != "constant_pad_nd":
+        return x, none
+    source, widths = maker.args[0], [int(w) for w in maker.args[1]]
+    value = maker.args[2] if len(maker.args) > 2 else maker.kwargs.get("value", 0)
+    if not isinstance(source, Ref) or value not in (0, None) or min(widths) < 0:
+        return x, none
+    if any(widths[2 * space :]):
+        return x, none
+    widths += [0] * (2 * space - len(widths))
+    return call.states[source.tensor], tuple(widths[2 * (space - 1 - k)] for k in range(space))

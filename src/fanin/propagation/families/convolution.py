@@ -11,14 +11,12 @@ from functools import lru_cache
 from math import prod
 
 import numpy as np
-import torch
 
 from fanin.propagation.algebra import added
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import forgotten
 from fanin.propagation.families.linear import mirrored_input
 from fanin.propagation.families.views import reshaped
-from fanin.propagation.few import by_few_weights
 from fanin.propagation.layout import (
     Arrangement,
     Axes,
@@ -27,11 +25,12 @@ from fanin.propagation.layout import (
     fit_flat,
     plain_axes,
 )
+from fanin.propagation.norm_power import taken_back_by_weights
 from fanin.propagation.profile import MOST_PLACES, even
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, with_powers
-from fanin.propagation.taps import to_places
+from fanin.propagation.taps import behind_padding, settings_of, to_places, window_sums
 
 
 @dataclass(frozen=True)
@@ -148,15 +147,12 @@ class _Plan:
     batched: bool
 
 
-def _plan(call: Call) -> _Plan:
-    x, w = call.state(0).shape, call.state(1).shape
-    stride, padding, dilation = (tuple(call.raw(k)) for k in (3, 4, 5))
+def _plan(call: Call, x: Sequence[int], padding: Sequence[int]) -> _Plan:
+    """The counts of a convolution of an input of shape ``x``."""
+    w, out = call.state(1).shape, call.shape()
     transposed, groups = bool(call.raw(6)), int(call.raw(8))
-    out = call.shape()
     space = len(w) - 2
-    stride, padding, dilation = (
-        v * space if len(v) == 1 else v for v in (stride, padding, dilation)
-    )
+    stride, _, dilation = settings_of(call, space)
     sizes, outs = x[len(x) - space :], out[len(out) - space :]
     lines = tuple(
         # A transposed convolution is the backward pass of one from its output to its input.
@@ -177,8 +173,9 @@ def _bits(state: State, rank: int) -> Array:
          "_convolution")  # fmt: skip
 def convolution(call: Call) -> State:
     """N σ² q times the share of taps that padding leaves."""
-    plan, weight = _plan(call), call.state(1)
-    x = call.state(0)
+    weight = call.state(1)
+    x, before = behind_padding(call)
+    plan = _plan(call, x.shape, before)
     if weight.mirrored and x.mirrored:
         x = mirrored_input(x)
     rank = len(weight.axes)
@@ -191,7 +188,7 @@ def convolution(call: Call) -> State:
     full_shape = shape if plan.batched else (1, *shape)
     mean = x.mean * weight.mean * plan.per_group_in * prod(c[0][0] for c in counts)
     made = gaussian(plain_axes(shape), mean, _unsingle(found, full_shape))
-    made = with_powers(made, _powers(call, plan, x, weight, prod(c[0][0] for c in counts)))
+    made = with_powers(made, _powers(call, plan, x, prod(c[0][0] for c in counts)))
     bias = call.optional(2)
     if bias is not None:
         made = added(made, reshaped(bias, (*bias.shape, *(1,) * (rank - 2))))
@@ -199,12 +196,14 @@ def convolution(call: Call) -> State:
     return replace(made.with_flags(x, weight), mirrored=mirrored)
 
 
-def _powers(call: Call, plan: _Plan, x: State, weight: State, taps: float) -> Array | None:
-    """Powers of the output place by place: what the valid taps read, over ``taps`` even ones.
+def _powers(call: Call, plan: _Plan, inner: State, taps: float) -> Array | None:
+    """Powers of the output place by place: what the taps read, over ``taps`` even valid ones.
 
     Borders read padding; corners more of it.
     """
     space = len(plan.lines)
+    x, weight = call.state(0), call.state(1)
+    scale = x.second_moment / inner.second_moment if inner.second_moment > 0 else 1.0
     sizes = x.shape[len(x.shape) - space :]
     padded = any(line.forward[0][0] != weight.shape[2 + k] for k, line in enumerate(plan.lines))
     if (x.profile is None and not padded and not plan.transposed) or taps <= 0:
@@ -220,16 +219,8 @@ def _powers(call: Call, plan: _Plan, x: State, weight: State, taps: float) -> Ar
     lead = given.shape[:2]
     if prod(lead) * prod(sizes) > MOST_PLACES:
         given, lead = given.mean(axis=(0, 1), keepdims=True), (1, 1)
-    full = torch.from_numpy(np.broadcast_to(given, (*lead, *sizes)).copy())
-    full = full.reshape(prod(lead), 1, *sizes)
-    ones = torch.ones(1, 1, *weight.shape[2:], dtype=full.dtype)
-    stride, padding, dilation, extra = (
-        list(v) * space if len(v) == 1 else list(v) for v in (call.raw(k) for k in (3, 4, 5, 7))
-    )
-    sums = torch.ops.aten.convolution(
-        full, ones, None, stride, padding, dilation, plan.transposed, extra, 1
-    )
-    found = np.asarray(sums.numpy()).reshape(*lead, *sums.shape[2:]) / taps
+    sums = window_sums(call, np.broadcast_to(given, (*lead, *sizes)))
+    found = sums / taps * scale
     return found if plan.batched else found[0]
 
 
@@ -237,8 +228,8 @@ def _powers(call: Call, plan: _Plan, x: State, weight: State, taps: float) -> Ar
           "_convolution")  # fmt: skip
 def convolution_backward(call: Call) -> list[Pass]:
     """The transposed convolution of g; the weight sums g x over samples and positions."""
-    plan, made = _plan(call), call.made()
-    weight, x = call.state(1), call.state(0)
+    made, weight, x = call.made(), call.state(1), call.state(0)
+    plan = _plan(call, x.shape, settings_of(call, len(weight.shape) - 2)[1])
     rank = len(weight.axes)
 
     def full(pairs: Array, axes: Axes) -> Array:
@@ -250,8 +241,15 @@ def convolution_backward(call: Call) -> list[Pass]:
         if not plan.transposed:
             w = w.swapaxes(0, 1)
         counts = [(ln.forward if plan.transposed else ln.backward) for ln in plan.lines]
-        found = spread(full(pairs, made.axes), w, counts, plan.per_group_out)
-        found = found / by_few_weights(call)
+        g = full(pairs, made.axes)
+        found = spread(g, w, counts, plan.per_group_out)
+        if plan.groups > 1 and plan.per_group_in * plan.groups > 1:
+            # Channels of another group are read by other weights.
+            apart = [np.stack([np.take(a, 1, k)] * 2, axis=k) for a, k in ((g, 1), (w, 1))]
+            other = spread(apart[0], apart[1], counts, plan.per_group_out)[:, 1]
+            near = (plan.per_group_in - 1) / (plan.per_group_in * plan.groups - 1)
+            found[:, 1] = near * found[:, 1] + (1 - near) * other
+        found = found * taken_back_by_weights(call)
         shape = x.shape if plan.batched else (1, *x.shape)
         plain = _unsingle(found, shape)
         return fit(plain, plain_axes(x.shape), x.axes)

@@ -15,19 +15,26 @@ from fanin.propagation.algebra import (
     aligned,
     averaged,
     centred_pairs,
+    mean_pairs,
     multiplied,
+    positions_of,
 )
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, unchanged
 from fanin.propagation.families.pointwise import mover, times
 from fanin.propagation.families.views import reshaped
-from fanin.propagation.few import inverse_power
 from fanin.propagation.layout import Axes, fit, fit_flat
+from fanin.propagation.norm_power import (
+    NormPower,
+    normalised_values,
+    power_of_norm,
+    without_own_direction,
+)
 from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.profile import reshaped as reshaped_profile
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import State, constant, gaussian, with_powers
+from fanin.propagation.state import State, constant, distributed, gaussian, with_powers
 
 _LAYER = ("native_layer_norm", "_fused_rms_norm", "rms_norm")
 _BATCH = (
@@ -87,15 +94,6 @@ class _Plan:
         return reshaped(found, (*found.shape, *(1,) * trailing))
 
 
-def normalised(pairs: Array, axes: Axes, dims: Sequence[int], eps: float, centre: bool) -> Array:
-    """Pair moments of (x − mean) / √(var + eps), the statistics taken over some axes."""
-    centred = centred_pairs(pairs, axes, dims) if centre else pairs
-    power = max(float(centred.flat[0]), 0.0)
-    # An RMS norm divides by the root mean square, a layer norm by the centred one.
-    result: Array = centred / (power + eps) if power + eps > 0 else np.zeros_like(centred)
-    return result
-
-
 @forward(*_LAYER, *_BATCH, "native_group_norm")
 def norm(call: Call) -> list[State | None]:
     """Unit second moment, the mean over the normalised axes taken off."""
@@ -103,22 +101,27 @@ def norm(call: Call) -> list[State | None]:
     if plan.fixed is not None:
         return _with_running_statistics(call, plan, state)
     view = reshaped(state, plan.view)
-    pairs = normalised(view.pairs, view.axes, plan.dims, plan.eps, plan.centre)
-    unit_pairs = fit_flat(pairs, view.axes, state.axes)
-    power = float((centred_pairs(view.pairs, view.axes, plan.dims) if plan.centre
-                   else view.pairs).flat[0]) + plan.eps  # fmt: skip
-    mean = 0.0 if plan.centre else state.mean / power**0.5 if power > 0 else 0.0
-    unit = with_powers(
-        gaussian(state.axes, mean, unit_pairs), _levelled(view, plan, power, state.shape)
-    )
+    # An RMS norm divides by the root mean square, a layer norm by the centred one.
+    centred = centred_pairs(view.pairs, view.axes, plan.dims) if plan.centre else view.pairs
+    own = max(float(centred.flat[0]), 0.0)
+    divided = power_of_norm(call, view, plan.dims, plan.eps, centre=plan.centre, power=own)
+    power = own + plan.eps
+    level = divided.expected()[0] / own if own > 0 else 0.0
+    unit_pairs = fit_flat(centred * level, view.axes, state.axes)
+    mean = 0.0 if plan.centre else state.mean * level**0.5
+    unit = gaussian(state.axes, mean, unit_pairs)
+    unit = with_powers(unit, _levelled(view, plan, power, state.shape))
+    values = normalised_values(round(divided.spread, 4), round(divided.uneven, 4))
+    if values is not None and plan.centre and unit.base.std > 0:
+        unit = distributed(unit, unit.base.std * values)
     call.parts.keep(call.operation, "unit", unit)
-    call.parts.keep(call.operation, "power", power)
+    call.parts.keep(call.operation, "divided", divided)
     scale = plan.parameter(call, plan.weight_position, 1.0)
     out = multiplied(unit, scale)
     if call.name == "native_layer_norm" or call.name not in _LAYER:
         out = added(out, plan.parameter(call, plan.bias_position, 0.0))
     mean_state = averaged(view, plan.dims, keep=False) if plan.centre else None
-    return [out.with_flags(state), *_statistics(call, power, mean_state)]
+    return [out.with_flags(state), *_statistics(call, divided.expected()[1], mean_state)]
 
 
 def _levelled(view: State, plan: _Plan, power: float, shape: Sequence[int]) -> Profile:
@@ -138,7 +141,7 @@ def _levelled(view: State, plan: _Plan, power: float, shape: Sequence[int]) -> P
     return np.full((1,) * len(shape), mean) if back is None else back * mean
 
 
-def _statistics(call: Call, power: float, mean: State | None) -> list[State | None]:
+def _statistics(call: Call, inverse: float, mean: State | None) -> list[State | None]:
     """The saved mean (where one is taken) and reciprocal standard deviation."""
     rest: list[State | None] = []
     for k in range(1, len(call.operation.outputs)):
@@ -146,7 +149,7 @@ def _statistics(call: Call, power: float, mean: State | None) -> list[State | No
         if k == 1 and mean is not None and math.prod(shape) == math.prod(mean.shape):
             rest.append(reshaped(mean, shape))
         else:
-            rest.append(constant(shape, power**-0.5 if power > 0 else 0.0))
+            rest.append(constant(shape, inverse**0.5))
     return rest
 
 
@@ -160,9 +163,9 @@ def _with_running_statistics(call: Call, plan: _Plan, state: State) -> list[Stat
     centre = reshaped(mean, (*mean.shape, *(1,) * trailing))
     unit = scaled(added(state, scaled(centre, -1.0)), factor)
     call.parts.keep(call.operation, "unit", unit)
-    call.parts.keep(call.operation, "power", factor**-2)
+    call.parts.keep(call.operation, "divided", NormPower(factor**-2, 0.0))
     out = added(multiplied(unit, plan.parameter(call, 1, 1.0)), plan.parameter(call, 2, 0.0))
-    return [out.with_flags(state), *_statistics(call, factor**-2, None)]
+    return [out.with_flags(state), *_statistics(call, factor**2, None)]
 
 
 @backward(*_LAYER, *_BATCH, "native_group_norm")
@@ -170,27 +173,32 @@ def norm_backward(call: Call) -> list[Pass]:
     """γ g / σ, less its mean and less its part along the normalised input."""
     plan, state, made = _Plan(call), call.state(0), call.made()
     unit: State = call.parts.kept(call.operation, "unit")
-    power: float = call.parts.kept(call.operation, "power")
+    divided: NormPower = call.parts.kept(call.operation, "divided")
     scale = plan.parameter(call, plan.weight_position, 1.0)
     factor = aligned(made, scale)[1].pairs
     view = reshaped(state, plan.view)
-    spread = 1.0 if plan.fixed is not None else inverse_power(call, view, plan.dims, plan.centre)
+    numbers = centred_pairs(view.pairs, view.axes, plan.dims) if plan.centre else view.pairs
+    inside = positions_of(view.axes, plan.dims)
+
+    def folded(pairs: Array) -> Array:
+        return fit_flat(fit(pairs * factor, made.axes, state.axes), state.axes, view.axes)
 
     def move(pairs: Array) -> Array:
-        inner = fit(pairs * factor, made.axes, state.axes)
-        if plan.fixed is not None:
-            return inner / power
-        folded = fit_flat(inner, state.axes, view.axes)
-        left = centred_pairs(folded, view.axes, plan.dims) if plan.centre else folded
-        count = float(np.prod([view.shape[d] for d in plan.dims]))
-        # x̂ takes one direction of the n that the statistics run over.
-        left = left * (1 - 1 / count) if count > 1 else left * 0.0
-        return fit_flat(left, view.axes, state.axes) * spread / power if power > 0 else inner * 0.0
+        return fit(pairs * factor, made.axes, state.axes) / divided.power
+
+    def move_along(pairs: Array, along: Array) -> Array:
+        left = folded(pairs)
+        left = centred_pairs(left, view.axes, plan.dims) if plan.centre else left
+        own = float(mean_pairs(folded(along), view.axes, plan.dims).flat[0])
+        left = without_own_direction(left, numbers, own, view.axes, inside, divided)
+        return fit_flat(left, view.axes, state.axes)
 
     passes = []
     source = call.tensor(0)
     if source is not None:
-        passes.append(Pass(source, move, carry=_by_own_power(plan, view, state)))
+        along = None if plan.fixed is not None else move_along
+        carry = _by_own_power(plan, view, state)
+        passes.append(Pass(source, move, carry=carry, move_along=along))
     for position, factor_pairs in (
         (plan.weight_position, aligned(made, unit)[1].pairs),
         (plan.bias_position, None),
