@@ -33,8 +33,8 @@ import fanin
 from fanin.schemes import VarianceScaling
 
 ARMS = ("torch", "kaiming_normal", "writers", "auto")
-RATES = (3e-3, 1e-2, 3e-2, 1e-1, 3e-1)
-STEPS, BATCH, SEEDS = 200, 64, 3
+RATES = (1e-2, 3e-2, 1e-1, 3e-1)
+STEPS, BATCH, SEEDS = 150, 64, 3
 
 
 class Block(nn.Module):
@@ -96,7 +96,7 @@ class Cell:
 
 CELLS = (
     Cell("staged", 9),
-    Cell("staged", 48),
+    Cell("staged", 30),
     Cell("plain", 50),
     Cell("plain", 10, 3),
     Cell("plain", 10, 1),

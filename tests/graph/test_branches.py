@@ -34,6 +34,10 @@ def two(net, x):
     return net.b(F.relu(net.a(x)))
 
 
+def behind_norm(net, x):
+    return x + two(net, x)
+
+
 CASES = {
     "plain": (lambda net, x: x + two(net, x), {}),
     "constant": (lambda net, x: x + 0.1 * two(net, x), {"constant": 0.1}),
@@ -42,9 +46,16 @@ CASES = {
     "learned": (lambda net, x: x + net.learned * two(net, x), {"factors": ("learned",)}),
     "stored": (lambda net, x: x + net.stored * two(net, x), {"factors": ("stored",)}),
     "bent": (lambda net, x: x + F.relu(two(net, x)), {"bent": True}),
-    "norm first": (lambda net, x: x + two(net, net.norm(x)), {"normed": True}),
-    "norm last": (lambda net, x: x + net.norm(two(net, x)), {"normed": True}),
-    "gated": (lambda net, x: x + torch.sigmoid(net.c(x)) * two(net, x), {"gated": True}),
+    "norm first": (lambda net, x: x + two(net, net.norm(x)), {"normed": True, "plain": False}),
+    "norm last": (
+        lambda net, x: x + net.norm(two(net, x)),
+        {"normed": True, "plain": False},
+    ),
+    "gated": (
+        lambda net, x: x + torch.sigmoid(net.c(x)) * two(net, x),
+        {"gated": True, "plain": False},
+    ),
+    "norm on the stream": (lambda net, x: behind_norm(net, net.norm(x)), {"normed": True}),
     "branch first": (lambda net, x: two(net, x) + x, {}),
 }
 
@@ -53,8 +64,8 @@ CASES = {
 def test_what_closes_a_branch(case):
     branch, expected = CASES[case]
     found = places(branch)
-    assert found["a"] == Branch(layers=2, place=1, **expected)
-    assert found["b"] == Branch(layers=2, place=2, **expected)
+    assert found["a"] == Branch(layers=2, place=1, **{"plain": True, **expected})
+    assert found["b"] == Branch(layers=2, place=2, **{"plain": True, **expected})
 
 
 def test_a_branch_within_a_branch():
@@ -69,9 +80,9 @@ def test_a_branch_within_a_branch():
 
     roles = read_roles(record(Inner(nested), torch.randn(4, 8)))
     found = {name[0]: r.branch for name, r in roles.items() if r.branch is not None}
-    assert found["c"] == Branch(layers=1, place=1, nested=True)
-    assert found["a"] == Branch(layers=3, place=1, encloses=True)
-    assert found["b"] == Branch(layers=3, place=3, encloses=True)
+    assert found["c"] == Branch(layers=1, place=1, plain=True, nested=True)
+    assert found["a"] == Branch(layers=3, place=1, plain=True, encloses=True)
+    assert found["b"] == Branch(layers=3, place=3, plain=True, encloses=True)
 
 
 def test_outside_of_branches_there_is_none():

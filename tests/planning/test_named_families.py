@@ -213,3 +213,21 @@ def test_deepnorm_says_what_belongs_to_the_architecture():
     model, inputs = bert()
     advice = fanin.plan(model, inputs, "deepnorm").advice[0]
     assert f"α = {(2 * LAYERS) ** 0.25:.4g}" in advice
+
+
+def test_vit_draws_what_stands_behind_the_encoder_as_flax_does():
+    class ViT(nn.Module):
+        def __init__(self):
+            super().__init__()
+            layer = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True, norm_first=True)
+            self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+            self.pre_logits, self.head = nn.Linear(16, 16), nn.Linear(16, 5)
+
+        def forward(self, x):
+            return self.head(torch.tanh(self.pre_logits(self.encoder(x).mean(1))))
+
+    plan = fanin.plan(ViT(), torch.randn(2, 7, 16), "vit")
+    # flax's Dense: variance 1/fan_in, cut at 2σ; the encoder's matrices: Xavier uniform.
+    assert plan["pre_logits.weight"].std == pytest.approx(16**-0.5, rel=1e-4)
+    assert plan["encoder.layers.1.linear2.weight"].std == pytest.approx((2 / 48) ** 0.5, rel=1e-4)
+    assert plan["head.weight"].std == 0

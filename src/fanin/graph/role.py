@@ -62,7 +62,10 @@ class Branch:
     Args:
         layers: weight layers one after another from the stream to the sum.
         place: which of them this weight is; 1 reads the stream.
-        normed: a normalisation stands in the branch, or its weights are divided by their size.
+        plain: nothing stands in the branch but layers, activations, sums and moves: no attention,
+            no product of signals, no neighbours.
+        normed: a normalisation stands in one of its stream's branches or on the stream between
+            two sums, or weights are divided by their own size.
         constant: product of the constants that multiply the last weight's result.
         factors: parameters and buffers that multiply it: LayerScale, SkipInit's α.
         gated: another signal multiplies it.
@@ -73,6 +76,7 @@ class Branch:
 
     layers: int = 0
     place: int = 0
+    plain: bool = False
     normed: bool = False
     constant: float = 1.0
     factors: tuple[str, ...] = ()

@@ -15,6 +15,10 @@ from fanin.graph.vocabulary import NORMS, REDUCTIONS, word
 _STANDARDISING = NORMS | REDUCTIONS
 """What divides a weight by its own size: scaled weight standardisation."""
 
+_PLAIN = frozenset((Step.WEIGHT, Step.MOVE, Step.SCALE, Step.BEND, Step.POOL, Step.ADD))
+_MESSAGES = frozenset(("index", "index_select", "gather", "take", "take_along_dim"))
+"""Moves by which a node reads its neighbours."""
+
 _MULTIPLIES = {"mul", "multiply", "mul_scalar"}
 _DIVIDES = {"div", "divide", "true_divide"}
 
@@ -38,13 +42,19 @@ def read_branches(flow: Flow, adds: list[ResidualAdd]) -> Mapping[str, Branch]:
         for add, operations in zip(adds, inside, strict=True)
     ]
     nested = set[int]().union(*enclosed)
+    normed = {
+        add.chain
+        for add, operations in zip(adds, inside, strict=True)
+        if add.normed_stream or any(_normalises(flow, operation) for operation in operations)
+    }
     found: dict[str, tuple[int, Branch]] = {}
     for add, operations, others in zip(adds, inside, enclosed, strict=True):
         places = _places(flow, operations)
         branch = replace(
             _end(flow, add),
             layers=max(places.values(), default=0),
-            normed=any(_normalises(flow, operation) for operation in operations),
+            plain=all(_is_plain(flow, operation) for operation in operations),
+            normed=add.chain in normed,
             nested=add.operation.index in nested,
             encloses=bool(others),
         )
@@ -86,6 +96,11 @@ def _places(flow: Flow, operations: list[Operation]) -> dict[int, int]:
         for out in operation.outputs:
             behind[out] = places[operation.index]
     return places
+
+
+def _is_plain(flow: Flow, operation: Operation) -> bool:
+    """Whether an operation is a layer, an activation or a move that keeps places apart."""
+    return flow.step(operation) in _PLAIN and word(operation) not in _MESSAGES
 
 
 def _normalises(flow: Flow, operation: Operation) -> bool:

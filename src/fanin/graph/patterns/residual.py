@@ -41,6 +41,10 @@ class ResidualAdd:
     """Residual sums on the longest path through this one."""
     post_norm: bool = False
     """Along its stream most sums are read by a normalisation and by nothing else."""
+    chain: int = 0
+    """Index of the first sum of its stream."""
+    normed_stream: bool = False
+    """A normalisation stands on its stream between two sums."""
 
 
 def find_residuals(flow: Flow, ignored: set[str], scores: set[int]) -> list[ResidualAdd]:
@@ -199,10 +203,12 @@ def _count(flow: Flow, found: list[ResidualAdd]) -> None:
     by_result = {add.operation.outputs[0]: add for add in found}
     above: dict[int, int] = {}
     parent: dict[int, ResidualAdd] = {}
+    normed: set[int] = set()
     for add in found:
-        previous = _previous(flow, add, by_result)
+        previous, past_norm = _previous(flow, add, by_result)
         if previous is not None:
             parent[add.operation.index] = previous
+            normed |= {add.operation.index} if past_norm else set()
         before = above[previous.operation.index] if previous is not None else 0
         above[add.operation.index] = before + 1
     below: dict[int, int] = {add.operation.index: 0 for add in found}
@@ -225,6 +231,8 @@ def _count(flow: Flow, found: list[ResidualAdd]) -> None:
         closed = sum(_only_normalised(flow, add.operation.outputs[0]) for add in stream)
         for add in stream:
             add.post_norm = 2 * closed > len(stream)
+            add.chain = first[add.operation.index]
+            add.normed_stream = any(other.operation.index in normed for other in stream)
 
 
 def _only_normalised(flow: Flow, tensor: int) -> bool:
@@ -249,27 +257,32 @@ def _only_normalised(flow: Flow, tensor: int) -> bool:
 
 def _previous(
     flow: Flow, add: ResidualAdd, by_result: dict[int, ResidualAdd]
-) -> ResidualAdd | None:
-    """The sum from which the stream of this one comes, past norms, pooling and single layers."""
-    tensor, steps, layers = add.stream, 0, 0
+) -> tuple[ResidualAdd | None, bool]:
+    """The sum from which the stream of this one comes, past norms, pooling and single layers.
+
+    Returns:
+        The sum, if any, and whether a norm stands between the two.
+    """
+    tensor, steps, layers, normed = add.stream, 0, 0, False
     while steps < 400:
         steps += 1
         if tensor in by_result:
-            return by_result[tensor]
+            return by_result[tensor], normed
         maker = flow.made_by(tensor)
         if maker is None:
-            return None
+            return None, normed
         step, sources = flow.step(maker), flow.sources(maker)
+        normed = normed or step is Step.NORM
         if step is Step.WEIGHT:
             source = next((u.source for u in flow.weights_at(maker) if u.source is not None), None)
             layers += 1
             # One layer changes the width between stages; two are another network's beginning.
             if source is None or layers > 1:
-                return None
+                return None, normed
             tensor = source
         elif (step in _STREAM or step is Step.ADD) and sources:
             # Of several signals the main one is the one made last.
             tensor = max(sources) if step is Step.ADD else sources[0]
         else:
-            return None
-    return None
+            return None, normed
+    return None, normed

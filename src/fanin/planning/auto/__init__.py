@@ -22,6 +22,7 @@ from fanin.planning.auto.learning_rate import advice as of_post_norm
 from fanin.planning.auto.linear import linear
 from fanin.planning.auto.message_passing import corrected_for_degree
 from fanin.planning.auto.norm import norm_scale
+from fanin.planning.auto.norm_stack import advice as of_norm_stack
 from fanin.planning.auto.plain_rate import advice as of_plain_stack
 from fanin.planning.auto.recurrent import recurrent_bias, recurrent_weight
 from fanin.planning.recipe import Decide, Decision
@@ -70,6 +71,7 @@ def advise(circumstances: Circumstances) -> tuple[str, ...]:
     """What weights alone cannot do for a model."""
     return (
         *of_plain_stack(circumstances),
+        *of_norm_stack(circumstances),
         *of_post_norm(circumstances),
         *of_inputs(circumstances),
         *of_constructor(circumstances),

@@ -1,11 +1,12 @@
 """Diffusion networks: what starts at zero in a UNet and in a DiT, and how such a net is told.
 
 A denoiser gives something of its input's shape, and reads a time step beside it: one number a
-sample, turned into sines and cosines before the first weight reads it.  Ho et al. (2020) start the
-last convolution of every residual block and of the model at zero, Dhariwal & Nichol (2021) the
-outputs of attention as well, Peebles & Xie (2023) the modulations of a transformer and its last
-layer.  Each of them gets a gradient at the first step or at the second: branches are closed in one
-place only, by their gate or by their last weight, and a branch within a closed branch is left open.
+sample, turned into sines and cosines before the first weight reads it.  Ho et al. (2020) and
+Dhariwal & Nichol (2021) start at zero the last convolution of every residual block, the output of
+every attention and the last convolution of the model (the former: at 1e-10), Peebles & Xie (2023)
+the modulations of a transformer and its last layer.  Each of them gets a gradient at the first step
+or at the second: branches are closed in one place only, by their gate or by their last weight, and
+a branch within a closed branch is left open.
 """
 
 import math

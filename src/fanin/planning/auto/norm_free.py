@@ -55,12 +55,13 @@ def in_norm_free_branch(subject: Subject, circumstances: Circumstances) -> Decis
 
 
 def is_norm_free(subject: Subject) -> bool:
-    """Whether a weight stands in one of several branches without a norm, of two or more layers."""
+    """Whether a weight stands in one of several plain branches of two or more layers, no norm."""
     role, branch = subject.role, subject.role.branch
     return (
         branch is not None
         and role.stream_branches > 1
         and branch.layers > 1
+        and branch.plain
         and not role.post_norm
         and not role.norm_after
         and not branch.normed

@@ -155,7 +155,7 @@ def _facts(stack: PlainStack, start: Start) -> tuple[str, ...]:
 @once_per_model
 def plain_stack(circumstances: Circumstances) -> PlainStack | None:
     """The longest plain stack of the model; None where the model is no chain of layers."""
-    chain = _chain(circumstances)
+    chain = chain_of(circumstances)
     runs: list[list[Subject]] = []
     for subject in chain:
         plain = subject.role.role is Role.WEIGHT and not subject.role.norm_after
@@ -197,7 +197,7 @@ def _passes(last: Subject, subject: Subject, circumstances: Circumstances) -> bo
     return path is not None and not any("norm" in operation.name for operation in path)
 
 
-def _chain(circumstances: Circumstances) -> list[Subject]:
+def chain_of(circumstances: Circumstances) -> list[Subject]:
     """Weights in order of running; empty unless each depth has one, without residual branches."""
     weights = sorted(
         (s for s in circumstances if s.is_layer_weight or s.is_table), key=lambda s: s.role.depth

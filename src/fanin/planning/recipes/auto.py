@@ -14,12 +14,13 @@ weights, orthogonal ones for tanh and other odd functions, signals as small as t
 and a head that takes this back; where neither helps, the stablest gain or the advice that a norm or
 a skip is needed. First layers are matched to the data's second moment. Residual networks: 1/fan_in
 inside, writers scaled by the number of branches (post-norm: DeepNorm's start by weights alone, and
-the learning rate that the depth allows). Attention's logits of std 1, also where nothing divides
-them by √d. Gated MLPs by the second moment of their product, recurrent matrices orthogonal per
-gate, forget bias 1 in one of torch's two biases, embeddings of unit RMS (tied: d^(−½)), a small
-head so that the loss starts near ln C (a language model's as if tied), norms 1, biases 0. What a
-constructor set on purpose stays: LayerScale, gates, tokens, branch ends at zero, constant
-biases.""",
+the learning rate that the depth allows); where no norm stands, Fixup's scales and zero ends.
+Diffusion nets: branches, modulations and output at zero. Attention's logits of std 1, also where
+nothing divides them by √d. Gated MLPs by the second moment of their product, recurrent matrices
+orthogonal per gate, forget bias 1 in one of torch's two biases, embeddings of unit RMS (tied:
+d^(−½)), a small head so that the loss starts near ln C (a language model's as if tied), norms 1,
+biases 0. What a constructor set on purpose stays: LayerScale, gates, tokens, branch ends at zero,
+constant biases.""",
     decide=decide,
     advise=advise,
     graph=GraphUse.NEEDED,

@@ -1,7 +1,7 @@
 """vit: the JAX reference of the Vision Transformer."""
 
 from fanin.graph.role import Role
-from fanin.planning.families import in_mlp
+from fanin.planning.families import in_mlp, last_writer
 from fanin.planning.recipe import Decision, Recipe
 from fanin.planning.small_parameters import small_parameter
 from fanin.planning.subject import Circumstances, Subject
@@ -19,6 +19,8 @@ def decide(subject: Subject, circumstances: Circumstances) -> Decision:
         return Decision(Normal(std=0.02), f"{role.role}: N(0, 0.02²)", evidence)
     if subject.is_layer_weight and "convolution" in role.kind:
         return Decision(LeCun("truncated"), "patches: LeCun, cut at 2σ", evidence)
+    if subject.is_layer_weight and role.depth > last_writer(circumstances) > 0:
+        return Decision(LeCun("truncated"), "behind the encoder: LeCun, cut at 2σ", evidence)
     if subject.is_layer_weight:
         return Decision(Xavier(distribution="uniform"), f"{role.role}: Xavier uniform", evidence)
     if role.role is Role.BIAS:
@@ -34,8 +36,9 @@ RECIPE = Recipe(
     paper="Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021 (google-research/"
     "vision_transformer)",
     docs="""\
-Every dense layer Xavier uniform, q, k and v each on their own; the patch convolution LeCun normal
-cut at 2σ; positions N(0, 0.02²); class token and head 0; biases of the MLP N(0, 1e-6²), others 0.
-transformers' port draws normals of std 0.02 instead.""",
+Every dense layer of the encoder Xavier uniform, q, k and v each on their own; the patch convolution
+and a layer between the encoder and the head LeCun normal cut at 2σ; positions N(0, 0.02²); class
+token and head 0; biases of the MLP N(0, 1e-6²), others 0. transformers' port draws normals of std
+0.02 instead.""",
     decide=decide,
 )
