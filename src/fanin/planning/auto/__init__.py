@@ -10,6 +10,7 @@ from fanin.graph.role import Role
 from fanin.planning.auto.adapter import adapter
 from fanin.planning.auto.attention import attention
 from fanin.planning.auto.bias import bias
+from fanin.planning.auto.branch_rate import advice as of_single_layers
 from fanin.planning.auto.constructor import advice as of_constructor
 from fanin.planning.auto.convolution import convolution
 from fanin.planning.auto.denoiser import closed_in_denoiser
@@ -72,6 +73,7 @@ def advise(circumstances: Circumstances) -> tuple[str, ...]:
     return (
         *of_plain_stack(circumstances),
         *of_norm_stack(circumstances),
+        *of_single_layers(circumstances),
         *of_post_norm(circumstances),
         *of_inputs(circumstances),
         *of_constructor(circumstances),

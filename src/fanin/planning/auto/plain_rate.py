@@ -3,6 +3,7 @@
 import math
 
 from fanin.planning.auto.plain_stack import HEAD_STD, plain_stack
+from fanin.planning.auto.shared_places import taps_that_act
 from fanin.planning.auto.stack_curvature import largest_rate, learnt_rate, logit_std
 from fanin.planning.auto.stack_depth import start_of
 from fanin.planning.subject import Circumstances, once_per_model
@@ -15,13 +16,23 @@ def plain_rate(circumstances: Circumstances) -> float | None:
     stack = plain_stack(circumstances)
     if stack is None or not stack.troubles or not isinstance(stack.start, Isometry):
         return None
-    start, depth = stack.start, len(stack.weights)
+    start, depth, taps = stack.start, len(stack.weights), _taps(circumstances)
     behind = circumstances.subjects.get(stack.behind)
     classes = behind.shape[behind.axes.outputs[0]] if behind is not None else 1
     if classes < 2:
-        return learnt_rate(depth)
+        return learnt_rate(depth * taps)
     std = logit_std(start, stack.width, classes, HEAD_STD)
-    return largest_rate(start, depth, stack.width, classes, std)
+    return largest_rate(start, depth, stack.width, classes, std, taps)
+
+
+def _taps(circumstances: Circumstances) -> float:
+    """The mean T of the stack's layers: by how much more than a dense one each moves the signal."""
+    stack = plain_stack(circumstances)
+    if stack is None:
+        return 1.0
+    subjects = circumstances.subjects
+    each = [taps_that_act(subjects[name], circumstances) for name in stack.weights]
+    return sum(each) / len(each)
 
 
 def advice(circumstances: Circumstances) -> tuple[str, ...]:
@@ -43,12 +54,16 @@ def advice(circumstances: Circumstances) -> tuple[str, ...]:
                 f"them ({why}).",
             )
         return (f"{stack.label}: the learning rate that trains falls with depth.",)
-    depth = len(stack.weights)
-    learnt = learnt_rate(depth)
+    depth, taps = len(stack.weights), _taps(circumstances)
+    learnt, shared = learnt_rate(depth * taps), taps > 1
+    bound = f"0.3/(L·T), T = {taps:.2g}" if shared else "0.3/L"
+    each = ", each by the taps of all places" if shared else ""
+    times = "L·T" if shared else "L"
     limit = (
-        f"0.3/L: all {depth} layers move the logits at once, so that the loss is L times as curved"
+        f"{bound}: all {depth} layers move the logits at once{each}, so that the loss is {times} "
+        "times as curved"
         if math.isclose(rate, learnt)
-        else f"below 0.3/L = {learnt:.1g}: biases and means of units move "
+        else f"below {bound.partition(',')[0]} = {learnt:.1g}: biases and means of units move "
         f"signals of size {math.sqrt(start.last):.1g} more than weights do"
     )
     return (
