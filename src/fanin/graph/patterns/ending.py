@@ -12,20 +12,37 @@ _TO_CHOICE = frozenset((Step.MOVE, Step.SCALE, Step.BEND, Step.SOFTMAX, Step.NOR
 _CHOICES = frozenset(("topk", "sort", "argsort", "argmax", "multinomial", "kthvalue", "one_hot"))
 
 
+_ALL = frozenset(Step)
+
+
 def ends_in_output(flow: Flow, tensor: int) -> bool:
-    """Whether a signal goes to the model's outputs (or a loss) and nowhere else."""
-    front, seen, reached = [tensor], set[int](), False
+    """Whether a signal goes to the model's outputs (or a loss) and nowhere else.
+
+    What the model returns as it is may meet anything but a weight on its way to a loss that is
+    written by hand: a difference, a square, a mask, a mean.
+    """
+    as_it_is, _ = _followed(flow, tensor, frozenset({Step.MOVE}))
+    if not as_it_is.isdisjoint(flow.graph.outputs):
+        _, complete = _followed(flow, tensor, _ALL - {Step.WEIGHT})
+        return complete
+    met, complete = _followed(flow, tensor, _TO_OUTPUT)
+    return complete and not met.isdisjoint(flow.graph.outputs)
+
+
+def _followed(flow: Flow, tensor: int, steps: frozenset[Step]) -> tuple[set[int], bool]:
+    """What a signal becomes by these steps, and whether it meets no other."""
+    front, met, complete = [tensor], set[int](), True
     while front:
         current = front.pop()
-        if current in seen:
+        if current in met:
             continue
-        seen.add(current)
-        reached = reached or current in flow.graph.outputs
+        met.add(current)
         for consumer in flow.graph.consumers.get(current, ()):
-            if flow.step(consumer) not in _TO_OUTPUT:
-                return False
-            front.extend(consumer.outputs)
-    return reached
+            if flow.step(consumer) in steps:
+                front.extend(consumer.outputs)
+            else:
+                complete = False
+    return met, complete
 
 
 def chooses(flow: Flow, tensor: int) -> Operation | None:

@@ -63,12 +63,18 @@ def find_residuals(flow: Flow, ignored: set[str], scores: set[int]) -> list[Resi
         if any(use.parameter in ignored for t in terms for use in flow.weights_behind(t)[0]):
             continue
         residual = _identity(flow, operation, *terms) or _projected(flow, operation, *terms)
-        if residual is not None:
+        if residual is not None and not _is_answer(flow, residual.branch):
             found.append(residual)
     _count(flow, found)
     # A lone skip with a learned factor (the D x beside a scan) is part of its layer; in a chain
     # it is the stream itself.
     return [add for add in found if not add.scaled or add.branches > 1]
+
+
+def _is_answer(flow: Flow, branch: int) -> bool:
+    """Whether the model returns a branch as it is: the sum compares it with what it should be."""
+    met = flow.back(branch, lambda _, step: step is Step.MOVE, limit=_NEAREST)
+    return any(tensor in flow.graph.outputs for tensor, _ in met)
 
 
 def _terms(flow: Flow, operation: Operation) -> tuple[int, int] | None:
