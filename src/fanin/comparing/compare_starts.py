@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from fanin.comparing.course import (
-    DEFAULT_RATES,
     GRADIENT_LOOKS,
     HELD_OUT_LOOKS,
     Course,
@@ -18,8 +17,9 @@ from fanin.comparing.dataset import Split, batch_rows, read_data
 from fanin.comparing.digits import load_digits
 from fanin.comparing.how_to_train import check_engine
 from fanin.comparing.networks import Network, read_networks
-from fanin.comparing.preflight import check_arms, check_rates, check_task
+from fanin.comparing.preflight import check_arms, check_task
 from fanin.comparing.progress import Progress, shown_progress
+from fanin.comparing.reading import command_of, read_count, read_rates, read_seeds
 from fanin.comparing.recipes import Arm, read_recipes
 from fanin.comparing.serial import plain
 from fanin.comparing.settings import course_identity, describe
@@ -28,7 +28,6 @@ from fanin.comparing.study import Study
 from fanin.comparing.task import Loss, task_for
 from fanin.comparing.trial import Trial
 from fanin.comparing.trials import Wanted, Workshop
-from fanin.errors import DataError
 
 DEFAULT_STEPS = 200
 DEFAULT_BATCH_SIZE = 64
@@ -107,11 +106,11 @@ def compare(
         ('mirrored', 9, 'together')
     """
     check_engine(engine)
-    chosen_seeds = _seeds(seeds)
-    count = _positive("steps", DEFAULT_STEPS if steps is None else steps)
-    size = _positive("batch_size", batch_size)
+    chosen_seeds = read_seeds(seeds)
+    count = read_count("steps", DEFAULT_STEPS if steps is None else steps)
+    size = read_count("batch_size", batch_size)
     choice = choose_optimizer(optimizer)
-    rates = _rates(learning_rates, choice.name)
+    rates = read_rates(learning_rates, choice.name)
     arms = read_recipes(recipes)
     split = read_data(load_digits if data is None else data, rows_needed=count * size)
     networks = read_networks(build)
@@ -145,7 +144,7 @@ def compare(
         targets,
         classes,
         ", ".join(dict.fromkeys(str(n.device) for n in networks)),
-        command or _command(build, data, recipes),
+        command or command_of(build, data, recipes),
     )
     settings["notes"] = run.notes
     return Study(run.trials(), settings, complete)
@@ -255,49 +254,3 @@ def _checked(
     for network in networks:
         check_arms(network, arms, seed, batch, course.task)
     return course, classes
-
-
-def _seeds(seeds: int | Iterable[int]) -> tuple[int, ...]:
-    if isinstance(seeds, bool):
-        raise DataError(f"seeds: {seeds} is no number of seeds. Give 5, or [0, 1, 2].")
-    if isinstance(seeds, int):
-        return tuple(range(_positive("seeds", seeds)))
-    try:
-        chosen = tuple(int(seed) for seed in seeds)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"seeds: {seeds!r} is no number of seeds. Give 5, or [0, 1, 2].") from error
-    if not chosen or len(set(chosen)) < len(chosen) or min(chosen) < 0:
-        raise DataError(f"seeds: {list(chosen)}: give at least one, each once, from 0 up.")
-    return chosen
-
-
-def _positive(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise DataError(f"{name}: {value!r} is not a whole number above 0.")
-    return value
-
-
-def _rates(rates: float | Iterable[float] | None, optimizer: str) -> tuple[float, ...]:
-    if rates is None:
-        return DEFAULT_RATES.get(optimizer, DEFAULT_RATES["adam"])
-    try:
-        chosen = tuple(float(r) for r in ([rates] if isinstance(rates, int | float) else rates))
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"learning_rates: {rates!r} are no numbers. Give one, or several as in [0.003, 0.03]."
-        ) from error
-    check_rates(chosen)
-    return chosen
-
-
-def _command(build: Any, data: Any, recipes: Any) -> str:
-    if build is None and data is None and recipes is None:
-        return "fanin compare"
-    return f"fanin.compare({', '.join(_shown(v) for v in (build, data, recipes))}, …)"
-
-
-def _shown(value: Any) -> str:
-    text = repr(value) if isinstance(value, str | list | tuple | dict | type(None)) else ""
-    if text and len(text) <= 80 and " at 0x" not in text and "tensor(" not in text:
-        return text
-    return str(getattr(value, "__qualname__", type(value).__name__))

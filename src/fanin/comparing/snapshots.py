@@ -12,7 +12,7 @@ from fanin.comparing.task import Task
 from fanin.comparing.trial import LayerSnapshot
 from fanin.errors import FaninError
 from fanin.measuring.histogram_bins import histogram
-from fanin.signals import Histogram
+from fanin.signals import Histogram, Signals
 
 
 def weight_histogram(weight: torch.Tensor) -> Histogram:
@@ -30,7 +30,18 @@ def snapshots_at_start(model: nn.Module, batch: Samples, task: Task) -> tuple[La
     """
     from fanin.measuring import measure
 
-    signals = measure(model, batch.x, target=batch.y, loss=loss_to_measure(task), histograms=True)
+    return snapshots_of(
+        measure(model, batch.x, target=batch.y, loss=loss_to_measure(task), histograms=True), model
+    )
+
+
+def snapshots_of(signals: Signals, model: nn.Module) -> tuple[LayerSnapshot, ...]:
+    """What signals that were measured with histograms show of the weighted layers.
+
+    Args:
+        signals: of the model as it stands.
+        model: whose weights they are.
+    """
     parameters = dict(model.named_parameters())
     return tuple(
         LayerSnapshot(

@@ -21,6 +21,7 @@ from fanin.comparing.recipes import Arm
 from fanin.comparing.snapshots import (
     loss_to_measure,
     snapshots_at_start,
+    snapshots_of,
     weights_at_start,
     with_ends,
 )
@@ -177,8 +178,8 @@ class Workshop:
         key = (trial.network.name, trial.arm.label, trial.seed)
         if key not in self._starts:
             self._starts = {k: v for k, v in self._starts.items() if k[2] == trial.seed}
-            findings = self._findings(trial, model, batch) if trial.checked else ()
-            self._starts[key] = Start(self._layers(trial, model, batch), findings)
+            checked = self._checked(trial, model, batch) if trial.checked else None
+            self._starts[key] = checked or Start(self._layers(trial, model, batch), ())
         return self._starts[key]
 
     def _layers(self, trial: Wanted, model: nn.Module, batch: Samples) -> tuple[LayerSnapshot, ...]:
@@ -190,13 +191,15 @@ class Workshop:
             )
             return weights_at_start(model)
 
-    def _findings(self, trial: Wanted, model: nn.Module, batch: Samples) -> tuple[Finding, ...]:
+    def _checked(self, trial: Wanted, model: nn.Module, batch: Samples) -> Start | None:
+        """Layers and findings from one run of the network; None, and a note, if it failed."""
         loss = loss_to_measure(self.course.task)
         try:
-            return check(model, batch.x, target=batch.y, loss=loss).findings
+            found = check(model, batch.x, target=batch.y, loss=loss, histograms=True, predict=False)
         except FaninError as error:
             self._note(f"{trial.network.name} could not be checked: {error}")
-            return ()
+            return None
+        return Start(snapshots_of(found.signals, model), found.findings)
 
     def _note(self, text: str) -> None:
         if text not in self.notes:
