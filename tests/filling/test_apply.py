@@ -2,6 +2,10 @@
 
 import copy
 import math
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,7 +15,7 @@ import fanin
 from fanin.errors import FaninError, PlanError
 from fanin.planning import Action, Assignment, Plan
 from fanin.randomness import Address
-from fanin.schemes import Function, Normal, Ones, Zeros
+from fanin.schemes import Constant, Function, Normal, Ones, Zeros
 
 
 def snapshot(model):
@@ -154,11 +158,104 @@ def test_a_second_interrupt_while_restoring_changes_nothing(monkeypatch):
         real(live, held)
 
     monkeypatch.setattr(transaction, "_put_back", interrupted)
-    made = fanin.plan(model, recipe="ones", overrides={"body.3.bias": breaking(BreaksError())})
+    drawn = Function(lambda tensor: tensor.fill_(8.0))
+    overrides = {"*": drawn, "body.3.bias": breaking(BreaksError())}
+    made = fanin.plan(model, recipe="ones", overrides=overrides)
     with pytest.raises(KeyboardInterrupt):
         fanin.apply(made, model)
     assert same(model, before)
     assert len(calls) > 3
+
+
+@pytest.mark.parametrize("when", [0, 3, "last"])
+def test_an_interrupt_while_the_last_is_written_is_obeyed_when_all_is_written(monkeypatch, when):
+    from fanin.filling import draws
+
+    model, whole = Net(), Net()
+    made = fanin.plan(model, recipe="kaiming_normal")
+    fanin.apply(made, whole, seed=3)
+    real, calls, last = draws.fill, [], sum(a.scheme is not None for a in made.values()) - 1
+    wanted = whole.state_dict()
+
+    def interrupted(*arguments):
+        if len(calls) == (last if when == "last" else when):
+            signal.raise_signal(signal.SIGINT)
+        calls.append(arguments)
+        real(*arguments)
+
+    monkeypatch.setattr(draws, "fill", interrupted)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fanin.apply(made, model, seed=3)
+    assert all(torch.equal(t, wanted[n]) for n, t in model.state_dict().items())
+    assert len(calls) == last + 1
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_thread_that_is_not_the_main_one_can_apply():
+    model = Net()
+    made = fanin.plan(model, recipe="ones")
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(fanin.apply, made, model).result()
+    assert bool((model.body[0].weight == 1).all())
+
+
+def test_what_cannot_fail_is_written_behind_what_can():
+    """A scheme that fails late finds the elementwise tensors before it as they were."""
+    model, seen = Net(), []
+
+    def look(tensor):
+        seen.append(model.body[0].weight.detach().clone())
+
+    before = model.body[0].weight.detach().clone()
+    overrides = {"body.3.bias": Function(look)}
+    fanin.apply(fanin.plan(model, recipe="ones", overrides=overrides), model)
+    assert torch.equal(seen[0], before)
+    assert bool((model.body[0].weight == 1).all())
+
+
+class Doubled(Normal):
+    """A scheme of the user's with a way of its own to write: it may fail at any place."""
+
+    def fill(self, target, axes, address, region=None):
+        super().fill(target, axes, address, region)
+        raise BreaksError
+
+
+def test_a_scheme_that_writes_in_its_own_way_is_copied():
+    model = Net()
+    before = snapshot(model)
+    made = fanin.plan(model, recipe="ones", overrides={"body.3.weight": Doubled(std=1.0)})
+    with pytest.raises(BreaksError):
+        fanin.apply(made, model)
+    assert same(model, before)
+
+
+def test_a_constant_that_the_dtype_does_not_hold():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)).half()
+    before = snapshot(model)
+    overrides = {"1.weight": Constant(value=1e6)}
+    with pytest.raises(PlanError, match=r"1\.weight.*float16"):
+        fanin.initialize(model, recipe="ones", overrides=overrides)
+    assert same(model, before)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak from getrusage")
+def test_a_model_in_memory_needs_no_second_copy():
+    """100 MB of weights; a copy of them would be another 100."""
+    code = """
+import resource, torch, fanin
+from torch import nn
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+small = nn.Linear(8, 8)
+fanin.initialize(small, recipe="kaiming_normal")
+model = nn.Sequential(*(nn.Linear(2500, 2500, bias=False) for _ in range(4)))
+before = peak()
+fanin.initialize(model, recipe="kaiming_normal")
+print(peak() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 30
 
 
 def wrong_plan(**changes):

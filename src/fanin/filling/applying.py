@@ -26,11 +26,15 @@ from fanin.schemes.scheme import ElementwiseScheme
 def apply(plan: Plan, model: nn.Module, *, seed: int = 0) -> Ledger:
     """Write a plan's numbers into a model, in place.
 
-    Everything is validated before the first write.  If anything fails midway, Ctrl-C included,
-    the model is exactly as it was.  Parameter objects stay the same ones; tied weights are drawn
-    once; integer tensors and buffers are not touched.  A model on the meta device is given memory
-    on the CPU, and its buffers are computed as their modules' constructors do.  The running
-    statistics of norms are left as they are: ``module.reset_running_stats()`` resets them.
+    Everything is validated before the first write.  What can fail is written first, and copied
+    before: if it fails, Ctrl-C included, the model is exactly as it was.  What can no longer fail,
+    which is most of a model in the CPU's memory, is written at the end, without a copy; Ctrl-C is
+    then obeyed as soon as the model is wholly written.
+
+    Parameter objects stay the same ones; tied weights are drawn once; integer tensors and buffers
+    are not touched.  A model on the meta device is given memory on the CPU, and its buffers are
+    computed as their modules' constructors do.  The running statistics of norms are left as they
+    are: ``module.reset_running_stats()`` resets them.
 
     The number at each element depends on the seed, the parameter's name and the element's index
     alone.  A function ``f(module)`` draws from torch's generator, seeded with ``seed``, and that
@@ -141,9 +145,7 @@ def _draw(
     a, weight = draw.assignment, weights.get(draw.assignment.parameter)
     try:
         if weight is None:
-            target = transaction.open(a.parameter)
-            with Writable(target):
-                draw.fill(target)
+            _draw_plain(draw, transaction)
             return set()
         like = transaction.tensor(a.parameter)
         device = "cpu" if like.is_meta else like.device
@@ -154,6 +156,19 @@ def _draw(
         if isinstance(error, PlanError):
             raise
         raise PlanError(f"{a.parameter!r} of shape {a.shape}: {error}") from error
+
+
+def _draw_plain(draw: Draw, transaction: Transaction) -> None:
+    name = draw.assignment.parameter
+    if not transaction.is_open(name):
+        target = transaction.tensor(name)
+        step = None if target.is_meta else draw.certain(target)
+        if step is not None:
+            transaction.at_last(target, step)
+            return
+    target = transaction.open(name)
+    with Writable(target):
+        draw.fill(target)
 
 
 def _verdict(

@@ -1,6 +1,6 @@
 """What a plan draws into a model, validated before anything is written."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 
@@ -14,7 +14,10 @@ from fanin.planning.assigning import check_fits
 from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.planning.parametrised import ParametrisedWeight, parametrised_weights
 from fanin.planning.reading import named_tensors_checked, obstacle_to_drawing
-from fanin.randomness import Address, Region
+from fanin.randomness import Address, Region, fill
+from fanin.randomness.checks import check_target
+from fanin.randomness.fill import fills_for_certain
+from fanin.schemes.scheme import ElementwiseScheme
 
 _Weights = Mapping[str, ParametrisedWeight]
 _WRAPPERS = ("_orig_mod.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
@@ -41,6 +44,31 @@ class Draw:
         a.scheme.fill(target, a.axes, self.address)
         for row in a.zero_rows:
             target[row].zero_()
+
+    def certain(self, target: torch.Tensor) -> Callable[[], None] | None:
+        """``fill`` of this tensor as a step that can no longer fail, however often it is taken.
+
+        Everything that can go wrong goes wrong here, where nothing is written; None where
+        something still could: a function of the user's, a matrix that is built, another device.
+        """
+        a = self.assignment
+        if not isinstance(a.scheme, ElementwiseScheme):
+            return None
+        if type(a.scheme).fill is not ElementwiseScheme.fill:
+            return None
+        parts = a.scheme.parts(target, a.axes, self.address)
+        for part, distribution, region in parts:
+            check_target(part, region)
+            if not fills_for_certain(part, distribution):
+                return None
+
+        def step() -> None:
+            for part, distribution, region in parts:
+                fill(part, distribution, self.address, region)
+            for row in a.zero_rows:
+                target[row].zero_()
+
+        return step
 
     def measure(self) -> Measurement:
         """Draw an elementwise tensor again, piece by piece, and measure it."""

@@ -1,8 +1,11 @@
 """Write into a model's tensors wholly or not at all."""
 
+import signal
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import torch
@@ -14,9 +17,10 @@ from fanin.errors import PlanError
 class Transaction:
     """Tensors opened for writing inside ``with`` are as before if the block raises.
 
-    Tensors with memory are copied before the first write to them.  Tensors on the meta device
-    have nothing to lose: new memory is filled and swapped in at the end, so that a large model
-    needs no more than its own size.  The Parameter objects stay the same ones.
+    Tensors with memory are copied before the first write to them.  Two kinds need no copy, so that
+    a large model needs little more than its own size: those on the meta device, which have nothing
+    to lose (new memory is filled and swapped in at the end), and those whose writing cannot fail
+    and comes last, when nothing is left that could.  The Parameter objects stay the same ones.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -30,6 +34,7 @@ class Transaction:
         self._swapped: list[tuple[torch.Tensor, torch.Tensor]] = []
         self._recurrent: list[nn.RNNBase] = []
         self._tables: list[tuple[dict[str, Any], dict[str, Any]]] = []
+        self._last: list[tuple[torch.Tensor, Callable[[], None]]] = []
 
     def tensor(self, name: str) -> torch.Tensor:
         """The tensor as it will be: what was written so far, else what stands in the model."""
@@ -47,6 +52,15 @@ class Transaction:
         if id(live) not in self._copies:
             self._copies[id(live)] = (live, live.detach().clone())
         return live.detach()
+
+    def is_open(self, name: str) -> bool:
+        """Whether it was opened, under this or another name."""
+        live = id(self._tensors[name])
+        return live in self._copies or live in self._fresh
+
+    def at_last(self, target: torch.Tensor, step: Callable[[], None]) -> None:
+        """Write to a tensor with memory when all else is done; ``step`` must be unable to fail."""
+        self._last.append((target, step))
 
     def write(self, name: str, values: torch.Tensor) -> None:
         """Copy values into a tensor."""
@@ -79,11 +93,15 @@ class Transaction:
         if kind is not None:
             self._roll_back()
             return
-        try:
-            self._commit()
-        except BaseException:
-            self._roll_back()
-            raise
+        with _interrupts_at_the_end():
+            try:
+                self._commit()
+            except BaseException:
+                self._roll_back()
+                raise
+            for target, step in self._last:
+                with Writable(target):
+                    step()
 
     def _commit(self) -> None:
         """Give the tensors that had no memory their new contents."""
@@ -149,6 +167,26 @@ def _put_back(live: torch.Tensor, copy: torch.Tensor) -> None:
     target = live.detach()
     with Writable(target):
         target.copy_(copy)
+
+
+@contextmanager
+def _interrupts_at_the_end() -> Iterator[None]:
+    """Ctrl-C is obeyed when the block is done, and not in the middle of it.
+
+    Only the main thread is interrupted by it, and only where Python handles the signal.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: came.append((number, frame)))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if came:
+            handler(*came[-1])
 
 
 class Writable:

@@ -43,6 +43,13 @@ def fill(
     if not compact or region is not None:
         check_target(target, region)
     if isinstance(distribution, ConstantDistribution):
+        largest = torch.finfo(target.dtype).max
+        if abs(distribution.value) > largest:
+            dtype = str(target.dtype).removeprefix("torch.")
+            raise SchemeError(
+                f"{distribution.value:g} is beyond {dtype}, whose largest number is {largest:g}. "
+                "Give a smaller value."
+            )
         with torch.no_grad():
             target.fill_(distribution.value)
         return
@@ -64,6 +71,20 @@ def fill(
             chosen.fill_strided(target, constants, key, region.first(), steps, threads)
         return
     _fill_otherwise(target, distribution, address, region or Region.whole(target.shape))
+
+
+def fills_for_certain(target: torch.Tensor, distribution: Distribution) -> bool:
+    """Whether ``fill`` of this tensor, already checked, cannot fail.
+
+    The compiled kernel writes straight into the memory of a CPU tensor and allocates nothing;
+    whatever else fills may run out of memory, or out of a device.
+    """
+    plain = type(target) in _PLAIN and target.layout == torch.strided and target.is_cpu
+    if not plain or target.is_neg() or target.dtype not in FORMATS:
+        return False
+    if isinstance(distribution, ConstantDistribution):
+        return abs(distribution.value) <= torch.finfo(target.dtype).max
+    return kernel() is not None and kernel_constants(distribution, target.dtype) is not None
 
 
 @torch.no_grad()

@@ -148,22 +148,35 @@ class ElementwiseScheme(Scheme):
         """Draw every element from its own address; see ``Scheme.fill``."""
         from fanin import randomness
 
+        for part, distribution, piece in self.parts(target, axes, address, region):
+            randomness.fill(part, distribution, address, piece)
+
+    def parts(
+        self, target: torch.Tensor, axes: Axes, address: Address, region: Region | None = None
+    ) -> list[tuple[torch.Tensor, Distribution, Region]]:
+        """What ``fill`` writes: parts of the target, the distribution and the region of each.
+
+        All distributions are resolved before the first write: an impossible block must not leave
+        the blocks before it drawn.
+
+        Raises:
+            SchemeError: the scheme cannot draw this tensor.
+        """
         region = check_target(self, target, axes, address, region)
         if prod(region.shape) == 0:
-            return
+            return []
         blocks = self.pieces(axes).blocks(region.shape)
-        # All distributions are resolved before the first write: an impossible block must not
-        # leave the blocks before it drawn.
         distributions = [self.resolve(block.shape, block.axes) for block in blocks]
         if all(distribution == distributions[0] for distribution in distributions):
-            randomness.fill(target, distributions[0], address, region)
-            return
+            return [(target, distributions[0], region)]
         axis = axes.outputs[0]
+        found = []
         for block, distribution in zip(blocks, distributions, strict=True):
             first, count, _ = overlap(region, axis, block.start, block.shape[axis])
             if count:
                 part = target.narrow(axis, first, count)
-                randomness.fill(part, distribution, address, region.narrow(axis, first, count))
+                found.append((part, distribution, region.narrow(axis, first, count)))
+        return found
 
 
 def overlap(region: Region, axis: int, start: int, size: int) -> tuple[int, int, int]:
