@@ -1,4 +1,4 @@
-"""Resized maps and pooled ones, against automatic differentiation."""
+"""Resized maps, maxima and strided views, against automatic differentiation."""
 
 import numpy as np
 import pytest
@@ -66,3 +66,22 @@ def test_windows_at_the_border_hold_fewer_numbers(explicit):
         lambda: nn.Sequential(conv(16, 256), *pool, conv(256, 64, 1, stride=4)),
         batch(16, 16, 10, 10), draws=12,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_largest_along_an_axis(keep):
+    def run(m, x):
+        largest = m.a(x).unflatten(1, (6, 32)).max(1, keepdim=keep).values
+        return m.b(largest.flatten(1))
+
+    layers = lambda: {"a": nn.Linear(64, 192, bias=False), "b": nn.Linear(32, 32, bias=False)}  # noqa: E731
+    assert_predicted(lambda: Module(run, **layers()), batch(64, 64), draws=12)
+
+
+def test_a_strided_view_in_order_is_no_guess():
+    def run(m, x):
+        h = m.a(x)
+        return m.b(h.as_strided((16, 8, 8), (64, 8, 1)).flatten(1))
+
+    layers = lambda: {"a": nn.Linear(32, 64, bias=False), "b": nn.Linear(64, 32, bias=False)}  # noqa: E731
+    assert_predicted(lambda: Module(run, **layers()), batch(16, 32), draws=12)

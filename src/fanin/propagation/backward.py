@@ -133,7 +133,8 @@ def _step(call: Call, gradients: dict[int, Gradient], sent: Sent) -> None:
             _join(operation, k, gradients, states)
     passes: list[Pass] | None
     if rule is not None:
-        passes = list(rule(call))
+        ways = rule(call)
+        passes = None if ways is None else list(ways)
     elif forward_rule(call.name) is None:
         passes = pointwise_backward(call)
     else:

@@ -36,6 +36,7 @@ class NormPower:
         spread: relative variance of S, 2/ν of ν independent numbers.
         weights: relative variance of W, 2/m of m independent weights.
         uneven: relative variance of the powers of the numbers of one channel, 0 for Gaussians.
+        bounded: 2/ν of the ν numbers that are divided by their own power.
     """
 
     power: float
@@ -43,6 +44,7 @@ class NormPower:
     spread: float = 0.0
     weights: float = 0.0
     uneven: float = 0.0
+    bounded: float = 0.0
 
     def expected(self, weighted: bool = False) -> tuple[float, float, float, float]:
         """E[β], E[1/a], E[β/a] and E[β²/a] for β = q W S/a, each times W where ``weighted``."""
@@ -125,6 +127,7 @@ def power_of_norm(
         power: q.
     """
     source, spread = call.tensor(0), spread_of_power(view.pairs, view.axes, dims, centre)
+    bounded = spread
     if call.name in _OVER_ROWS and source is not None:
         spread = varies(call, source, spread, 12)
     maker = None if source is None else call.graph.producer.get(source)
@@ -133,7 +136,7 @@ def power_of_norm(
         behind = Call(call.graph, maker, call.states, call.parts)
         weights, uneven, factor = _by_weights(behind)
         spread *= factor
-    return NormPower(power, eps, min(spread, 2.0), weights, uneven)
+    return NormPower(power, eps, min(spread, 2.0), weights, uneven, bounded)
 
 
 def _by_weights(call: Call) -> tuple[float, float, float]:

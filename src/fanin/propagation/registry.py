@@ -70,7 +70,8 @@ def given(pairs: Array) -> Callable[[Array], Array]:
     return lambda _: pairs
 
 
-Backward = Callable[["Call"], Iterable[Pass]]
+Backward = Callable[["Call"], Iterable[Pass] | None]
+"""Ways back to the inputs; None where this rule cannot say, so that the operation is sampled."""
 
 _FORWARD: dict[str, Forward] = {}
 _BACKWARD: dict[str, Backward] = {}

@@ -6,6 +6,7 @@ from math import prod
 import numpy as np
 
 from fanin.propagation.call import Call
+from fanin.propagation.carrying import grown
 from fanin.propagation.layout import atom_range, fit, plain_axes
 from fanin.propagation.profile import MOST_PLACES
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array
@@ -173,3 +174,66 @@ def _cumulative() -> Array:
     from torch import erf, from_numpy
 
     return np.asarray(0.5 * (1 + erf(from_numpy(NODES / np.sqrt(2))).numpy()))
+
+
+@forward("max", "amax")
+def largest_along(call: Call) -> list[State | None] | None:
+    """The largest along one axis of equicorrelated normals; None where its place is asked for."""
+    state, dim = call.state(0), _reduced_axis(call)
+    if dim is None or np.any(np.diff(state.values) < -1e-12) or state.profile is not None:
+        return None
+    if any(call.graph.consumers.get(out) for out in call.operation.outputs[1:]):
+        return None
+    axes, n = plain_axes(state.shape), state.shape[dim]
+    correlations = fit(state.base.correlations, state.axes, axes)
+    position = sum(m != 1 for m in state.shape[:dim])
+    near = float(np.take(correlations, 1, position).flat[0]) if n > 1 else 1.0
+    weights = _order_weights(n, round(max(near, 0.0), 3))
+    mean, square = float(weights @ state.values), float(weights @ state.values**2)
+    own = fit(state.pairs, state.axes, axes) - state.mean**2
+    relative = own / own.flat[0] if own.flat[0] > 0 else np.ones_like(own)
+    if n > 1:
+        relative = np.take(relative, 0, position)
+    made = gaussian(plain_axes(call.shape()), mean, mean**2 + (square - mean**2) * relative)
+    values = np.interp(np.cumsum(WEIGHTS) - WEIGHTS / 2, np.cumsum(weights) - weights / 2,
+                       state.values)  # fmt: skip
+    if made.base.std > 0:
+        made = distributed(made, values * (square / float(WEIGHTS @ values**2)) ** 0.5)
+    rest = [None] * (len(call.operation.outputs) - 1)
+    return [made.with_flags(state), *rest]
+
+
+@backward("max", "amax")
+def largest_along_backward(call: Call) -> list[Pass] | None:
+    """G to the largest, one of n."""
+    state, made, dim, tensor = call.state(0), call.made(), _reduced_axis(call), call.tensor(0)
+    if dim is None:
+        return None
+    if tensor is None:
+        return []
+    n = state.shape[dim]
+    chance = _cumulative() ** (n - 1)
+    position = sum(m != 1 for m in state.shape[:dim])
+
+    def move(pairs: Array) -> Array:
+        found = fit(pairs, made.axes, plain_axes(made.shape))
+        moved = found / n**2
+        moved.flat[0] = found.flat[0] / n
+        if n > 1:
+            # Of two along the axis only one is the largest.
+            apart = moved.copy()
+            apart.flat[0] = 0.0
+            moved = np.stack([moved, apart], axis=position)
+        return fit(moved, plain_axes(state.shape), state.axes)
+
+    keeps = len(made.shape) == len(state.shape)
+    carry = grown(len(state.shape), [] if keeps else [dim])
+    return [Pass(tensor, move, profile=np.sqrt(chance / float(WEIGHTS @ chance)), carry=carry)]
+
+
+def _reduced_axis(call: Call) -> int | None:
+    """The one axis that a maximum runs over; None for all of them, several, or two tensors."""
+    value, rank = call.raw(1, "dim"), len(call.state(0).shape)
+    if isinstance(value, tuple | list) and len(value) == 1:
+        value = value[0]
+    return value % rank if isinstance(value, int) and rank and not isinstance(value, bool) else None

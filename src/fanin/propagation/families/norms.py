@@ -111,7 +111,7 @@ def norm(call: Call) -> list[State | None]:
     mean = 0.0 if plan.centre else state.mean * level**0.5
     unit = gaussian(state.axes, mean, unit_pairs)
     unit = with_powers(unit, _levelled(view, plan, power, state.shape))
-    values = normalised_values(round(divided.spread, 4), round(divided.uneven, 4))
+    values = normalised_values(round(divided.bounded, 4), round(divided.uneven, 4))
     if values is not None and plan.centre and unit.base.std > 0:
         unit = distributed(unit, unit.base.std * values)
     call.parts.keep(call.operation, "unit", unit)

@@ -3,14 +3,23 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from math import prod
 
 import numpy as np
 
 from fanin.propagation.algebra import scaled
 from fanin.propagation.call import Call
-from fanin.propagation.carrying import Carry, placed, restored
-from fanin.propagation.families.views import moved_state
-from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, shape_of
+from fanin.propagation.carrying import Carry, placed, restored, viewed
+from fanin.propagation.families.views import moved_state, reshaped
+from fanin.propagation.layout import (
+    Arrangement,
+    Axes,
+    atom_range,
+    atoms_of,
+    fit,
+    fit_flat,
+    shape_of,
+)
 from fanin.propagation.profile import settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
@@ -251,3 +260,34 @@ def unbind_backward(call: Call) -> list[Pass]:
         )
         for k in range(len(call.operation.outputs))
     ]
+
+
+@forward("as_strided")
+def as_strided(call: Call) -> State | None:
+    """All the elements in their own order are a reshape; None for other strides."""
+    return reshaped(call.state(0), call.shape()) if _in_order(call) else None
+
+
+@backward("as_strided")
+def as_strided_backward(call: Call) -> list[Pass] | None:
+    """The same elements back."""
+    tensor, state, made = call.tensor(0), call.state(0), call.made()
+    if not _in_order(call):
+        return None
+    if tensor is None:
+        return []
+    carry = viewed(made.shape, state.shape)
+    return [Pass(tensor, lambda pairs: fit_flat(pairs, made.axes, state.axes), 1.0, carry=carry)]
+
+
+def _in_order(call: Call) -> bool:
+    """Whether a strided view shows every element once, row by row."""
+    shape, strides = call.shape(), [int(n) for n in call.raw(2, "stride")]
+    if prod(shape) != prod(call.state(0).shape) or (call.raw(3, "storage_offset") or 0) != 0:
+        return False
+    expected = 1
+    for n, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if n != 1 and stride != expected:
+            return False
+        expected *= n
+    return True
