@@ -85,3 +85,13 @@ def test_a_strided_view_in_order_is_no_guess():
 
     layers = lambda: {"a": nn.Linear(32, 64, bias=False), "b": nn.Linear(64, 32, bias=False)}  # noqa: E731
     assert_predicted(lambda: Module(run, **layers()), batch(16, 32), draws=12)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+def test_maps_padded_by_copies(mode):
+    def run(m, x):
+        return m.b(F.pad(F.relu(m.a(x)), (1, 3, 2, 0), mode=mode))
+
+    assert_predicted(
+        lambda: Module(run, a=conv(16, 32, padding=1), b=conv(32, 32)), batch(8, 16, 6, 6), draws=12
+    )

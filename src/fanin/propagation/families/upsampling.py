@@ -1,4 +1,4 @@
-"""Maps resized by interpolation: nearest, linear, cubic, with or without aligned corners.
+"""Maps resized by interpolation (nearest, linear, cubic) or padded by copies of themselves.
 
 Along each axis a matrix A says what each new place takes from the old ones; its rows sum to 1. It
 is found by resizing the identity, so that every mode and every way to align corners is the
@@ -19,6 +19,10 @@ from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, with_powers
 from fanin.propagation.windows import resized, spatial_axes, under_plain
 
+_PADDED = (
+    "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
+    "replication_pad1d", "replication_pad2d", "replication_pad3d",
+)  # fmt: skip
 _RESIZED = (
     "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
     "_upsample_nearest_exact1d", "_upsample_nearest_exact2d", "_upsample_nearest_exact3d",
@@ -52,8 +56,24 @@ def interpolation(
     return np.asarray(out.reshape(given, made, -1)[..., 0].T.numpy())
 
 
+@lru_cache(maxsize=128)
+def copies(mode: str, given: int, before: int, after: int) -> Array:
+    """A of one axis that is padded by copies: by reflection, or of its ends."""
+    places = np.pad(np.arange(given), (max(before, 0), max(after, 0)), mode=mode)  # type: ignore[call-overload]
+    places = places[max(-before, 0) : len(places) - max(-after, 0)]
+    return np.eye(given)[places]
+
+
 def _matrices(call: Call) -> dict[int, Array]:
     """A by axis."""
+    if call.name in _PADDED:
+        space, widths = int(call.name[-2]), [int(n) for n in call.raw(1, "padding")]
+        mode, axes = "reflect" if "reflection" in call.name else "edge", spatial_axes(call, space)
+        shape = call.state(0).shape
+        return {
+            d: copies(mode, shape[d], *widths[2 * (space - 1 - k) : 2 * (space - k)])
+            for k, d in enumerate(axes)
+        }
     space = int(call.name.removesuffix("_aa")[-2])
     first = 2 if "nearest" in call.name else 3
     align = None if "nearest" in call.name else bool(call.raw(2, "align_corners"))
@@ -79,7 +99,7 @@ def _off_diagonal(matrix: Array) -> float:
     return float((matrix.sum() - np.trace(matrix)) / (n * (n - 1))) if n > 1 else 0.0
 
 
-@forward(*_RESIZED)
+@forward(*_RESIZED, *_PADDED)
 def resize(call: Call) -> State:
     """Σ A² q + (1 − Σ A²) ρ q at each place: between two of the old ones it is weaker."""
     matrices, state = _matrices(call), call.state(0)
@@ -115,7 +135,7 @@ def resize(call: Call) -> State:
     return with_powers(made, found)
 
 
-@backward(*_RESIZED)
+@backward(*_RESIZED, *_PADDED)
 def resize_backward(call: Call) -> list[Pass]:
     """Aᵀ g: each old place receives from all the new ones that it is part of."""
     matrices, tensor = _matrices(call), call.tensor(0)
