@@ -247,6 +247,24 @@ def test_a_table_that_a_norm_alone_reads_is_as_quick_as_a_matrix(stream):
     assert ("its size does not show" in plan["words.weight"].reason) is not stream
 
 
+def test_tables_side_by_side_are_as_large_as_what_is_added_to_them():
+    class Hashes(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hashes = nn.ModuleList(nn.Embedding(50, 16) for _ in range(4))
+            self.places, self.norm = nn.Embedding(20, 64), nn.LayerNorm(64)
+            self.head = nn.Linear(64, 3)
+
+        def forward(self, ids):
+            x = torch.cat([table(ids) for table in self.hashes], -1)
+            return self.head(self.norm(x + self.places(torch.arange(20))))
+
+    plan = fanin.plan(Hashes(), torch.arange(40).reshape(2, 20))
+    names = [*(f"hashes.{i}.weight" for i in range(4)), "places.weight"]
+    # The norm reads rows of 64 numbers, whatever a table holds of them.
+    assert [plan[name].std for name in names] == [pytest.approx(1 / 8)] * 5
+
+
 @pytest.mark.parametrize("rate", [True, False], ids=["time step", "activation"])
 def test_the_time_steps_of_a_state_space_are_its_author_s(rate):
     class StateSpace(nn.Module):

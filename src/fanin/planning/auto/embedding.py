@@ -53,34 +53,36 @@ def _std(subject: Subject, circumstances: Circumstances) -> float:
     if subject.role.role is Role.TIED_HEAD:
         factor = _logit_factor(subject, circumstances)
         return float(f"{min(1.0, 1 / (factor * math.sqrt(subject.shape[-1]))):.6g}")
-    if subject.name in _read_by_norms_alone(circumstances):
-        return float(f"{1 / math.sqrt(subject.shape[-1]):.6g}")
+    width = _read_by_norms_alone(circumstances).get(subject.name)
+    if width is not None:
+        return float(f"{1 / math.sqrt(width):.6g}")
     return 1.0
 
 
 @once_per_model
-def _read_by_norms_alone(circumstances: Circumstances) -> frozenset[str]:
-    """Tables whose rows, or sums of rows, are read by norms and nothing else.
+def _read_by_norms_alone(circumstances: Circumstances) -> Mapping[str, int]:
+    """Tables whose rows, or sums of rows, are read by norms and nothing else -> the rows' width.
 
     A residual stream that starts with them is no such sum: there their size shows beside what the
     branches add.
     """
     graph = circumstances.graph
     if graph is None:
-        return frozenset()
+        return {}
     rows = _rows_of_tables(circumstances)
-    met: set[str] = set()
+    met: dict[str, int] = {}
     elsewhere: set[str] = set()
     for tensor, names in rows.items():
         if graph.tensors[tensor].of_parameters or graph.tensors[tensor].name:
             continue
         readers = graph.consumers.get(tensor, ())
         ends = [op for op in readers if not op.outputs or op.outputs[0] not in rows]
-        met |= names if any(op.name in NORMS for op in ends) else set()
+        if any(op.name in NORMS for op in ends):
+            met.update(dict.fromkeys(names, graph.tensors[tensor].shape[-1]))
         if not readers or any(op.name not in NORMS for op in ends):
             elsewhere |= names
     tables = {s.name for s in circumstances if s.role.role is Role.EMBEDDING}
-    return frozenset((met - elsewhere) & tables)
+    return {name: width for name, width in met.items() if name in tables - elsewhere}
 
 
 @once_per_model
@@ -177,7 +179,7 @@ def tables_added_together(circumstances: Circumstances) -> Mapping[str, frozense
 
 @once_per_model
 def _rows_of_tables(circumstances: Circumstances) -> Mapping[int, frozenset[str]]:
-    """Tensors that are rows of tables, or sums of such alone -> those tables.
+    """Tensors that are rows of tables, sums of such alone, or such side by side -> those tables.
 
     Followed through views, dropout and constant factors, up to the first operation of another
     kind.
@@ -194,7 +196,7 @@ def _rows_of_tables(circumstances: Circumstances) -> Mapping[int, frozenset[str]
     for operation in graph.operations:
         data = [t for t in operation.inputs if graph.tensors[t].dtype.startswith(("float", "bf"))]
         known = [behind[t] for t in data if t in behind]
-        sums = operation.name in _SUMS
+        sums = operation.name in _SUMS or operation.name == "cat"
         passes = operation.name in _LOOKUPS | _UNCHANGED or operation.name in ("mul", "div") or sums
         if known and passes and not (sums and len(known) < len(data)):
             behind.update(dict.fromkeys(operation.outputs[:1], frozenset().union(*known)))
