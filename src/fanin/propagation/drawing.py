@@ -99,6 +99,10 @@ def run_on(call: Call, tensors: Mapping[int, torch.Tensor]) -> list[Any] | None:
         seen = tensors[operation.inputs[0]].detach()
         same = tuple(seen.shape) == call.graph.tensors[operation.outputs[0]].shape
         return [seen] if same and len(operation.inputs) == 1 else None
+    if call.name == "copy":
+        # The functional copy of ATen has no derivative.
+        source, shape = call.tensor(1), call.shape()
+        return None if source is None else [tensors[source].expand(shape).clone()]
     function = resolve(operation.name, operation.overload)
     if function is None:
         return None

@@ -1,6 +1,6 @@
 """Memory written through views: buffers that a model fills part by part."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,8 +9,9 @@ import torch
 from fanin.graph.graph import Ref
 from fanin.propagation import profile as profiles
 from fanin.propagation.call import Call
-from fanin.propagation.layout import plain_axes
-from fanin.propagation.profile import MOST_PLACES, Profile
+from fanin.propagation.carrying import Carried, Carry
+from fanin.propagation.layout import fit, plain_axes
+from fanin.propagation.profile import MOST_PLACES, Profile, even, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian
@@ -130,16 +131,97 @@ def _like(mask: torch.Tensor, shape: Sequence[int]) -> np.ndarray:
 
 @backward("updated")
 def updated_backward(call: Call) -> list[Pass]:
-    """Every written part receives the gradient of its place."""
-    refs = [ref for ref in call.operation.args if isinstance(ref, Ref)]
+    """Every written part receives the gradient of its place, what was there before the rest."""
+    refs = [ref.tensor for ref in call.operation.args if isinstance(ref, Ref)]
+    made = call.made()
+    if not refs[1:]:
+        return [Pass(refs[0], lambda p: fit(p, made.axes, call.states[refs[0]].axes), 1.0)]
+    boxes = [_written(call, tensor, made.shape) for tensor in refs[1:]]
     passes = []
-    for ref in refs[1:] or refs:
-        target = call.states[ref.tensor]
-
-        def move(pairs: Array, target: State = target) -> Array:
-            found = np.zeros_like(target.pairs)
-            found.flat[0] = pairs.flat[0]
-            return found
-
-        passes.append(Pass(ref.tensor, move))
+    if call.states[refs[0]].shape == made.shape:
+        whole = call.states[refs[0]]
+        sizes = [float(np.prod(call.states[t].shape)) for t in refs[1:]]
+        left = max(1 - sum(sizes) / (float(np.prod(made.shape)) or 1.0), 0.0)
+        passes.append(
+            Pass(
+                refs[0],
+                lambda p: fit(p, made.axes, whole.axes),
+                1.0,
+                carry=_unwritten(boxes, made.shape, left),
+            )
+        )
+    for tensor, box in zip(refs[1:], boxes, strict=True):
+        target = call.states[tensor]
+        passes.append(
+            Pass(tensor, _read_back(made, target, box), 1.0, carry=_read_places(box, target.shape))
+        )
     return passes
+
+
+def _read_back(made: State, target: State, box: Box | None) -> Callable[[Array], Array]:
+    """Pair moments of the whole's gradient -> those of a part's, which agrees where it was cut."""
+
+    def move(pairs: Array) -> Array:
+        found = np.zeros_like(target.pairs)
+        found.flat[0] = pairs.flat[0]
+        if box is None:
+            return found
+        axes = list(plain_axes(made.shape))
+        pairs = fit(pairs, made.axes, tuple(axes))
+        for dim, place in box:
+            at = sum(len(axis) for axis in axes[:dim])
+            n = 1 if isinstance(place, int) else len(range(*place.indices(_length(axes[dim]))))
+            if n == 1 and axes[dim]:
+                pairs = np.take(pairs, 0, at)
+            axes[dim : dim + 1] = [] if isinstance(place, int) else [(n,) if n != 1 else ()]
+        return fit(pairs, tuple(axes), target.axes) if _fits(axes, target) else found
+
+    return move
+
+
+def _length(axis: tuple[int, ...]) -> int:
+    return axis[0] if axis else 1
+
+
+def _fits(axes: Sequence[tuple[int, ...]], target: State) -> bool:
+    return tuple(map(_length, axes)) == target.shape
+
+
+def _read_places(box: Box | None, shape: Sequence[int]) -> Carry:
+    """The powers of the places that were written, of the whole's."""
+
+    def carry(profile: Profile) -> Carried:
+        if profile is None or box is None:
+            return None, 1.0
+        found = profile
+        for dim, place in box:
+            short = found.shape[dim] == 1
+            if isinstance(place, int):
+                found = np.take(found, 0 if short else place, axis=dim)
+            elif not short:
+                found = found[(slice(None),) * dim + (place,)]
+        return settled(found) if found.ndim == len(shape) else (None, 1.0)
+
+    return carry
+
+
+def _unwritten(boxes: Sequence[Box | None], shape: Sequence[int], left: float) -> Carry:
+    """Nothing at the places that were written."""
+
+    def carry(profile: Profile) -> Carried:
+        powers = even(profile, len(shape))
+        full = list(powers.shape)
+        for box in boxes:
+            for dim, _ in box or ():
+                full[dim] = shape[dim]
+        if any(box is None for box in boxes) or np.prod(full) > MOST_PLACES:
+            return None, left
+        powers = np.broadcast_to(powers, full).copy()
+        for box in boxes:
+            view = powers
+            for dim, place in box or ():
+                view = view[(slice(None),) * dim + (place,)]
+            view[...] = 0.0
+        return settled(powers)
+
+    return carry

@@ -5,15 +5,21 @@ under its input puts its weight, whether it has ever been seen before or not.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
 
 from fanin.propagation.algebra import aligned, reduced_to
+from fanin.propagation.around_known import (
+    Around,
+    around_known,
+    function_around,
+    slopes_around,
+)
 from fanin.propagation.base import Base, at_power
 from fanin.propagation.call import Call, rebuilt_arguments, resolve
 from fanin.propagation.carrying import weighted
+from fanin.propagation.elementwise import first_of, is_pointwise
 from fanin.propagation.layout import Axes, fit, shape_of
 from fanin.propagation.profile import Profile, levels
 from fanin.propagation.quadrature import COUNT, WEIGHTS, Array, expectation, pair_moments
@@ -24,57 +30,6 @@ _STEP = 15
 PICKS = slice(_STEP // 2, None, _STEP)
 """Nodes per argument where two independent tensors meet in an elementwise operation."""
 COARSE = len(range(COUNT)[PICKS])
-
-
-def is_pointwise(call: Call) -> bool:
-    """Whether the recorded operation maps every element on its own."""
-    function = resolve(call.operation.name, call.operation.overload)
-    if torch.Tag.pointwise in getattr(function, "tags", ()):
-        return True
-    tensors = set(call.operation.inputs)
-    if function is None or len(tensors) != 1 or not call.operation.outputs:
-        return False
-    if call.graph.tensors[call.operation.inputs[0]].shape != call.shape():
-        return False
-    return _found_elementwise(call)
-
-
-def _first(result: Any) -> Any:
-    return result[0] if isinstance(result, tuple) else result
-
-
-_tried: dict[tuple[str, str], bool] = {}
-
-
-def _found_elementwise(call: Call) -> bool:
-    """Whether an untagged operation of one tensor proves elementwise: by trying it.
-
-    On numbers in another order, and on some of them alone, it must give the same values, twice.
-    """
-    key = (call.operation.name, call.operation.overload)
-    if key not in _tried:
-        points = torch.linspace(-3, 3, 24, dtype=torch.float64).reshape(4, 6)
-        mixed = points.flatten().flip(0).reshape(4, 6)
-
-        def run(x: torch.Tensor) -> torch.Tensor | None:
-            args, kwargs = rebuilt_arguments(call.operation, {call.operation.inputs[0]: x})
-            function = resolve(*key)
-            try:
-                with torch.no_grad():
-                    out = _first(function(*args, **kwargs)) if function is not None else None
-            except (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError):
-                return None
-            fits = isinstance(out, torch.Tensor) and out.shape == x.shape
-            return out if fits else None
-
-        one, two, part = run(points), run(mixed), run(points[:2])
-        again = run(points)
-        _tried[key] = (
-            one is not None and two is not None and part is not None and again is not None
-            and torch.equal(two, one.flatten().flip(0).reshape(4, 6))
-            and torch.equal(part, one[:2]) and torch.equal(one, again)
-        )  # fmt: skip
-    return _tried[key]
 
 
 def pointwise_forward(call: Call) -> State | list[State | None] | None:
@@ -94,6 +49,12 @@ def _forward(call: Call) -> State | None:
     if not varying:
         return None
     first = states[varying[0]]
+    around = around_known(call)
+    if around is not None:
+        argument = around.on_nodes().ravel()
+        values = _evaluate(call, {varying[0]: argument}, states, argument.shape)
+        if values is not None:
+            return function_around(around, _tamed(values).reshape(-1, COUNT))
     if all(states[t].base.key == first.base.key for t in varying):
         values = _evaluate(call, {t: states[t].values for t in varying}, states)
         if values is None:
@@ -139,7 +100,7 @@ def _evaluate(
     args, kwargs = rebuilt_arguments(call.operation, tensors)
     try:
         with torch.no_grad():
-            out = _first(function(*args, **kwargs))
+            out = first_of(function(*args, **kwargs))
     except (RuntimeError, NotImplementedError, TypeError):
         return None
     if not isinstance(out, torch.Tensor) or tuple(out.shape) != shape:
@@ -203,6 +164,13 @@ def input_slopes(call: Call) -> dict[int, Array] | None:
         )
         for t, state in states.items()
     }
+    return _slopes(call, tensors)
+
+
+def _slopes(call: Call, tensors: dict[int, torch.Tensor]) -> dict[int, Array] | None:
+    """Derivatives of the recorded operation by each of its inputs."""
+    function = resolve(call.operation.name, call.operation.overload)
+    assert function is not None
     floats = [t for t in tensors if call.kind(t).startswith(("float", "bfloat"))]
     for tensor in floats:
         tensors[tensor].requires_grad_()
@@ -210,7 +178,7 @@ def input_slopes(call: Call) -> dict[int, Array] | None:
     args, kwargs = rebuilt_arguments(call.operation, tensors)
     try:
         with torch.enable_grad():
-            out = _first(function(*args, **kwargs))
+            out = first_of(function(*args, **kwargs))
             if not out.requires_grad:
                 return {}
             found = torch.autograd.grad(out.sum(), [tensors[t] for t in floats], allow_unused=True)
@@ -244,6 +212,9 @@ def pointwise_backward(call: Call) -> list[Pass] | None:
     """G · ∂φ for elementwise operations on functions of one base."""
     if not is_pointwise(call):
         return None
+    around = around_known(call)
+    if around is not None:
+        return _around_backward(call, around)
     slopes = input_slopes(call)
     if slopes is None:
         return None
@@ -259,6 +230,19 @@ def pointwise_backward(call: Call) -> list[Pass] | None:
             factors = pair_moments(slope, made.base.correlations)
             passes.append(Pass(tensor, times(move, factors)))
     return passes
+
+
+def _around_backward(call: Call, around: Around) -> list[Pass]:
+    (tensor,) = call.operation.inputs
+    made, target = call.made(), call.states[tensor]
+
+    def slope(argument: Array) -> Array:
+        found = _slopes(call, {tensor: torch.from_numpy(argument)})
+        return (found or {}).get(tensor, np.zeros_like(argument))
+
+    square, profile = slopes_around(around, slope)
+    carry = weighted(profile, made.shape, target.shape)
+    return [Pass(tensor, times(mover(made.axes, target.axes), np.asarray(square)), carry=carry)]
 
 
 def _steep_places(slope: Array, base: Base) -> Profile:
