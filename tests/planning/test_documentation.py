@@ -18,7 +18,7 @@ def test_the_page_of_recipes_is_what_the_recipes_say():
     )
 
 
-@pytest.mark.parametrize("page", ["planning.md", "deep.md"])
+@pytest.mark.parametrize("page", ["planning.md", "deep.md", "residual.md"])
 def test_examples_print_what_they_show(page):
     options = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     failed, tried = doctest.testfile(
