@@ -342,3 +342,34 @@ def test_the_role_is_read_off_the_use_and_not_off_the_name():
     assert roles["bias"].role is Role.HEAD
     assert roles["bias"].axes.inputs == (0,)
     assert roles["weight"].role is Role.BIAS
+
+
+def test_a_matrix_used_there_and_back_is_not_recurrent():
+    """The decoder of a tied autoencoder sums over what the encoder made."""
+
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = nn.Linear(32, 16)
+            self.bias = nn.Parameter(torch.zeros(32))
+
+        def forward(self, x):
+            code = torch.tanh(self.encoder(x))
+            return nn.functional.linear(code, self.encoder.weight.t(), self.bias)
+
+    roles = read_roles(record(Tied(), torch.zeros(4, 32)))
+    assert {str(role.role) for role in roles.values()} == {"weight", "bias"}
+
+
+def test_a_cast_behind_an_activation_is_not_named_as_the_activation():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 8).bfloat16(), nn.Linear(8, 8)
+
+        def forward(self, x):
+            return self.second(nn.functional.silu(self.first(x.bfloat16())).float())
+
+    role = read_roles(record(Mixed(), torch.zeros(4, 8)))["first.weight"]
+    assert role.activation.name == "silu"
+    assert any("silu: silu #" in line for line in role.evidence)

@@ -199,3 +199,32 @@ def test_a_new_recipe_is_one_new_file(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(recipes, "__path__", [*recipes.__path__, str(tmp_path)])
     assert "planted" in recipes._Recipes()
+
+
+def test_reasons_say_no_more_than_was_seen():
+    class Softplus(nn.Module):
+        def forward(self, x):
+            return nn.functional.softplus(x)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.never = nn.Linear(8, 8), nn.Linear(8, 8)
+            self.under = nn.Linear(8, 8)
+            nn.utils.parametrize.register_parametrization(self.under, "weight", Softplus())
+            self.inner, self.out = nn.Linear(8, 8), nn.Linear(8, 8)
+            self.norm = nn.LayerNorm(8)
+
+        def forward(self, x):
+            if x.mean() > 100:
+                return self.never(x)
+            x = self.under(torch.relu(self.used(x)))
+            return x + self.out(torch.relu(self.inner(self.norm(x))))
+
+    made = fanin.plan(Net(), torch.zeros(4, 8))
+    assert made["never.weight"].reason == "1/fan_in (LeCun): what reads its output is not known"
+    carrier = "under.parametrizations.weight.original"
+    assert made[carrier].reason.endswith(
+        "drawn under a parametrisation without right_inverse, so that the weight itself is another"
+    )
+    assert made["inner.weight"].evidence[0] == "reads a signal that no activation has bent: gain 1"

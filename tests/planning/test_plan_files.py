@@ -74,6 +74,14 @@ def test_the_file_can_be_edited(tmp_path):
             "fanin_plan: 1\nparameters: {w: {scheme: zeros, shape: [3], axes: {outputs: [4]}}}",
             "'w'.*axes",
         ),
+        (
+            "fanin_plan: 1\nparameters: {w: {scheme: zeros, shape: [3], place: {used: early}}}",
+            "'w'.*early",
+        ),
+        (
+            "fanin_plan: 1\nparameters: {w: {scheme: zeros, shape: [3], place: {ran: 3}}}",
+            "'w'.*ran",
+        ),
     ],
 )
 def test_a_broken_file_is_told_in_one_line(tmp_path, text, says):

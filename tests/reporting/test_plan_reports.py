@@ -20,8 +20,8 @@ import fanin
 from fanin.errors import OutputError
 from fanin.planning.assignment import Plan
 from fanin.reporting import ledger_page, plan_page, save_ledger, save_plan
-from fanin.reporting.picture.evidence import Layer
 from fanin.reporting.picture.flow import Repeat, Residual, layers_of, plan_flow
+from fanin.reporting.picture.layer import Layer
 from fanin.reporting.picture.layout import BOX_HEIGHT, BOX_WIDTH, lay_out
 from fanin.schemes import Kaiming, Normal, Ones, Zeros
 from fanin.signals import Signals
@@ -86,6 +86,18 @@ def test_layers_stand_as_they_ran_not_as_they_were_registered():
     assert (stem.path, head.path, blocks.count) == ("0", "4", 3)
     (residual,) = blocks.rounds[0]
     assert paths(residual.branch) == ["1.norm", "1.up", "1.down"]
+
+
+def test_the_flow_is_read_from_places_and_not_from_words(tmp_path):
+    """Reasons and evidence may be rewritten, and a plan saved: the picture stays."""
+    model = nn.Sequential(nn.Linear(8, 8), *(PreNorm(8) for _ in range(3)), nn.Linear(8, 2))
+    for recipe in ("auto", "kaiming_normal"):
+        plan = fanin.plan(model, torch.randn(4, 8), recipe)
+        silent = {name: replace(a, reason="", evidence=()) for name, a in plan.items()}
+        fanin.Plan(plan.recipe, plan.model_type, silent).save(tmp_path / "plan.yaml")
+        stem, blocks, head = plan_flow(fanin.Plan.load(tmp_path / "plan.yaml"))
+        assert (stem.path, head.path, blocks.count) == ("0", "4", 3)
+        assert paths(blocks.rounds[0][0].branch) == ["1.norm", "1.up", "1.down"]
 
 
 def test_norms_behind_the_add_stand_on_the_stream():

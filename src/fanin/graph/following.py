@@ -7,7 +7,7 @@ from fanin.graph.activations import LINEAR, named
 from fanin.graph.flow import Flow, Step
 from fanin.graph.graph import Operation
 from fanin.graph.role import Activation
-from fanin.graph.vocabulary import COMPARISONS, word
+from fanin.graph.vocabulary import COMPARISONS, COPIES, word
 
 
 class Following:
@@ -52,7 +52,8 @@ def follow(flow: Flow, tensor: int) -> Following:
         if step is Step.OTHER:
             return Following(None, norm, _at(operation), operation)
         if out and out[0] in flow.regions.curved and _leaves_region(flow, out[0]):
-            return Following(named(flow.regions, out[0]), norm, _at(operation), operation)
+            bend = _last_but_copies(flow, out[0]) or operation
+            return Following(named(flow.regions, out[0]), norm, _at(bend), operation)
         if step is Step.BEND and out and out[0] not in flow.regions.origin:
             return Following(Activation("prelu"), norm, _at(operation), operation)
         norm = norm or (step is Step.NORM and not joined)
@@ -68,6 +69,12 @@ def _leaves_region(flow: Flow, tensor: int) -> bool:
     if tensor in flow.graph.outputs or not consumers:
         return True
     return any(not c.outputs or flow.regions.origin.get(c.outputs[0]) != root for c in consumers)
+
+
+def _last_but_copies(flow: Flow, tensor: int) -> Operation | None:
+    """The operation that ends an elementwise function, casts behind it aside."""
+    steps = [op for op in flow.regions.function(tensor) if word(op) not in COPIES]
+    return steps[-1] if steps else None
 
 
 def before(flow: Flow, tensor: int | None, depth: int = 0) -> Activation | None:

@@ -62,8 +62,8 @@ class Branch:
     Args:
         layers: weight layers one after another from the stream to the sum.
         place: which of them this weight is; 1 reads the stream.
-        plain: nothing stands in the branch but layers, activations, sums and moves: no attention,
-            no product of signals, no neighbours.
+        plain: nothing stands in the branches of its stream but layers, activations, sums and
+            moves: no attention, no product of signals, no neighbours.
         normed: a normalisation stands in one of its stream's branches or on the stream between
             two sums, or weights are divided by their own size.
         constant: product of the constants that multiply the last weight's result.
@@ -84,6 +84,21 @@ class Branch:
     bent: bool = False
     nested: bool = False
     encloses: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in the recorded call a parameter was used, by numbers of operations.
+
+    Args:
+        used: the first operation that used it.
+        added: the residual sum that adds its result to the stream; None where none does.
+        shortcut: it projects the stream beside a residual branch.
+    """
+
+    used: int
+    added: int | None = None
+    shortcut: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,6 +130,7 @@ class ParameterRole:
         block_names: what the blocks of ``axes.block_sizes`` are: ("q", "k", "v") or
             ("i", "f", "g", "o").
         evidence: plain sentences, naming the operations that show it.
+        place: where in the call it was used; None for a parameter that was not.
         from_name: the role rests on the parameter's name, not on its use alone.
         offset: constant added to the parameter before its use: 1.0 for a norm that multiplies by
             ``1 + weight``, as Gemma's does, whose neutral value is therefore 0.
@@ -136,5 +152,6 @@ class ParameterRole:
     kind: str = ""
     block_names: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()
+    place: Place | None = None
     from_name: bool = False
     offset: float = 0.0

@@ -7,7 +7,7 @@ from fanin.axes import Axes
 from fanin.graph.evidence import Facts
 from fanin.graph.graph import Graph
 from fanin.graph.lesser_roles import read_lesser
-from fanin.graph.role import ParameterRole, Role
+from fanin.graph.role import ParameterRole, Place, Role
 from fanin.graph.siblings import read_siblings
 from fanin.graph.use import Part
 from fanin.graph.weight_roles import read_weight
@@ -45,8 +45,21 @@ def read_roles(graph: Graph) -> Mapping[str, ParameterRole]:
     roles |= read_siblings(graph, roles)
     # A bias comes apart as its weight does: packed q/k/v, gates of an LSTM.
     for name, role in roles.items():
-        roles[name] = _with_blocks_of_weight(facts, role, roles, graph)
+        found = _with_blocks_of_weight(facts, role, roles, graph)
+        roles[name] = replace(found, place=_place(facts, name))
     return roles
+
+
+def _place(facts: Facts, name: str) -> Place | None:
+    uses = facts.uses.get(name)
+    if not uses:
+        return None
+    writer = facts.writers.get(name)
+    return Place(
+        used=min(use.operation.index for use in uses),
+        added=writer.operation.index if writer is not None else None,
+        shortcut=name in facts.shortcuts,
+    )
 
 
 def _unused(facts: Facts, name: str) -> ParameterRole:

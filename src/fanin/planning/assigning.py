@@ -48,13 +48,23 @@ def assign(subject: Subject, decision: Decision) -> Assignment:
         action=Action.LEAVE if decision.scheme is None else Action.INITIALISE,
         zero_rows=rows,
         through=weight.effective if weight is not None and _shows(weight, decision) else None,
+        place=subject.role.place,
     )
 
 
 def _as_the_parametrisation_allows(subject: Subject, decision: Decision) -> Decision:
-    """An orthogonal parametrisation turns whatever is drawn into an orthogonal matrix."""
+    """What a parametrisation makes of a decision.
+
+    An orthogonal one turns whatever is drawn into an orthogonal matrix; one without an inverse
+    makes another weight of it, which is told.
+    """
     weight = subject.parametrised
-    if weight is None or weight.kind is not Parametrisation.ORTHOGONAL or decision.scheme is None:
+    if weight is None or decision.scheme is None:
+        return decision
+    if weight.kind is Parametrisation.OPAQUE:
+        note = f"drawn under {weight.kind}, so that the weight itself is another"
+        return replace(decision, reason=f"{decision.reason}; {note}")
+    if weight.kind is not Parametrisation.ORTHOGONAL:
         return decision
     if isinstance(decision.scheme, Orthogonal):
         return decision
@@ -85,6 +95,7 @@ def frozen(subject: Subject) -> Assignment:
         reason="kept: frozen (requires_grad=False); name it in overrides to initialise it",
         shape=subject.shape,
         action=Action.KEEP,
+        place=subject.role.place,
     )
 
 

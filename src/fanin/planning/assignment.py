@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fanin.axes import Axes
+from fanin.graph.role import Place
 from fanin.schemes.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Assignment:
         zero_rows: rows set to zero after drawing (an embedding's padding row).
         through: path of the effective weight that the draw appears in, for a weight under a
             parametrisation (``weight_norm`` and its like); None for plain parameters.
+        place: where in the recorded call it was used; None for a plan made without inputs.
     """
 
     parameter: str
@@ -58,6 +60,7 @@ class Assignment:
     tied_to: str | None = None
     zero_rows: tuple[int, ...] = ()
     through: str | None = None
+    place: Place | None = None
 
 
 @dataclass(frozen=True)

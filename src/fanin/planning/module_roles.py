@@ -109,7 +109,7 @@ def _is_norm_by_name(module: nn.Module) -> bool:
 
 def _is_transposed_linear(module: nn.Module) -> bool:
     """The ``(in, out)`` linear layer of GPT-2's transformers port."""
-    weight = module._parameters.get("weight")
+    weight = getattr(module, "weight", None)
     return type(module).__name__ == "Conv1D" and weight is not None and weight.dim() == 2
 
 

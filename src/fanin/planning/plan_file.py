@@ -11,6 +11,7 @@ from typing import Any
 
 from fanin.axes import Axes, dense_axes
 from fanin.errors import FaninError, OutputError, PlanError
+from fanin.graph.role import Place
 from fanin.planning.assignment import Action, Assignment, Plan
 from fanin.planning.expectation import expected_std
 from fanin.schemes import scheme, scheme_from_json
@@ -33,6 +34,7 @@ _KEYS = {
     "tied_to",
     "zero_rows",
     "through",
+    "place",
 }
 
 
@@ -40,7 +42,7 @@ def save_plan(plan: Plan, path: str | PathLike[str]) -> None:
     """Write a plan; see ``Plan.save``."""
     target = Path(path)
     if target.suffix == ".html":
-        # Reporting stands above planning: reached by name, at the moment of saving only.
+        # Reporting stands above planning: reached by name, at the place of saving only.
         page = import_module("fanin.reporting.html").plan_page(plan)
         _write_whole(target, str(page))
         return
@@ -123,6 +125,9 @@ def _entry(assignment: Assignment) -> dict[str, Any]:
     entry["reason"] = a.reason
     if a.evidence:
         entry["evidence"] = list(a.evidence)
+    if a.place is not None:
+        told = {"used": a.place.used, "added": a.place.added, "shortcut": a.place.shortcut}
+        entry["place"] = _flow({k: v for k, v in told.items() if v is not None and v is not False})
     return entry
 
 
@@ -176,6 +181,10 @@ def plan_from_data(data: Any, where: str) -> Plan:
     )
 
 
+def _read_place(used: int, added: int | None = None, shortcut: bool = False) -> Place:
+    return Place(int(used), None if added is None else int(added), bool(shortcut))
+
+
 def _read_entry(name: str, entry: Any, where: str) -> Assignment:
     if not isinstance(entry, dict):
         raise PlanError(f"{where!r}, {name!r}: give a mapping with 'scheme' or 'action'.")
@@ -189,6 +198,7 @@ def _read_entry(name: str, entry: Any, where: str) -> Assignment:
         axes = Axes.from_json(entry["axes"]) if "axes" in entry else dense_axes(shape)
         action = Action(entry.get("action", Action.INITIALISE))
         zero_rows = tuple(int(n) for n in entry.get("zero_rows", ()))
+        place = _read_place(**entry["place"]) if "place" in entry else None
         given = entry.get("scheme") if action is Action.INITIALISE else None
         chosen = scheme_from_json(given) if isinstance(given, dict) else given
         if action is Action.INITIALISE:
@@ -211,4 +221,5 @@ def _read_entry(name: str, entry: Any, where: str) -> Assignment:
         tied_to=entry.get("tied_to"),
         zero_rows=zero_rows,
         through=entry.get("through"),
+        place=place,
     )

@@ -81,10 +81,20 @@ def _comes_back(flow: Flow, uses: list[Use]) -> bool:
     for earlier, later in pairwise(uses[:3]):
         if later.source is None or later.operation.index <= earlier.operation.index:
             continue
+        if _turned(earlier, later):
+            continue  # x Wᵀ, then y W: the encoder and the decoder of a tied autoencoder
         met = flow.back(later.source, lambda _, step: step in _LOOP, limit=400)
         if any(tensor == earlier.result for tensor, _ in met):
             return True
     return False
+
+
+def _turned(earlier: Use, later: Use) -> bool:
+    """Whether the second use sums over what the first one made: the transposed matrix."""
+    if earlier.axes is None or later.axes is None or not earlier.axes.inputs:
+        return False
+    there, back = earlier.axes, later.axes
+    return there.inputs == back.outputs and there.outputs == back.inputs
 
 
 def _kind(flow: Flow, use: Use) -> str:

@@ -1,7 +1,7 @@
 """Weights of residual branches: the writers, and what stands before them in a post-norm branch."""
 
 from fanin.graph.role import Role
-from fanin.planning.auto.gain import squared_gain
+from fanin.planning.auto.gain import LINEAR, name_of, squared_gain
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject
 from fanin.schemes import LeCun, VarianceScaling
@@ -51,6 +51,8 @@ def inside_residual(subject: Subject, circumstances: Circumstances) -> Decision:
     """
     role = subject.role
     squared, fact = squared_gain(role.before)
+    if name_of(role.before) in LINEAR:
+        fact = "reads a signal that no activation has bent: gain 1"
     factor, why = residual_scale(subject, circumstances)
     source = f"reads {role.before.name}: He" if squared != 1 and role.before else "fan_in^(−½)"
     reason = f"{source}; {why}" if why else f"in a residual network: {source}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fanin.graph.role import Role
 from fanin.planning.assignment import Assignment, Plan
 from fanin.planning.plan_table import fold_names
-from fanin.reporting.picture.evidence import Layer, in_order_of_running
+from fanin.reporting.picture.layer import Layer, in_order_of_running
 
 WRITERS = frozenset({Role.RESIDUAL_WRITER, Role.ATTENTION_OUT, Role.DOWN_PROJECTION})
 """Roles of the last weight of a branch."""

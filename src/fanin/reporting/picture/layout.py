@@ -8,8 +8,8 @@ drawn once inside a frame.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fanin.reporting.picture.evidence import Layer
 from fanin.reporting.picture.flow import Item, Repeat, Residual, layers_of
+from fanin.reporting.picture.layer import Layer
 
 BOX_WIDTH, BOX_HEIGHT, GAP = 268, 46, 18
 INDENT, PADDING, HEAD = 34, 12, 22

@@ -1,18 +1,16 @@
-"""What a layer's evidence says of its place: when it ran, and where its branch is added back.
+"""A layer of a plan: when it ran, and where its branch is added back.
 
-Evidence is written for people, and holds the numbers of the operations in the order of running:
-``addmm #57 in 'h.0.attn'``.  Plans made without a graph have none; then the model's order stands.
+Both are what the recorded graph left in the plan.  Plans made without a graph have none of it; then
+the model's order stands.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from fanin.graph.role import Place
 from fanin.planning.assignment import Assignment
 
-_RAN = re.compile(r"#(\d+)")
-_ADDED = re.compile(r"#(\d+).* adds its result to the stream")
-_SHORTCUT = re.compile(r"projects the stream of the residual")
 _SHORTCUT_NAME = re.compile(r"(^|[._])(downsample|shortcut|skip)([._]|$)")
 
 
@@ -30,28 +28,23 @@ class Layer:
 
     @property
     def ran(self) -> int | None:
-        """Number of the first operation that used it; None where the evidence gives none."""
-        # The first number in a parameter's evidence is that of its own use; later ones are of
-        # what it meets.  An embedding that is also the head has a line for either use.
-        every = "embedding" in self.main.role
-        found = []
-        for assignment in self.assignments:
-            numbers = [int(n) for line in assignment.evidence for n in _RAN.findall(line)]
-            found += numbers if every else numbers[:1]
-        return min(found, default=None)
+        """Number of the first operation that used it; None where the plan does not know."""
+        return min((place.used for place in self._places), default=None)
 
     @property
     def added(self) -> int | None:
         """Number of the operation that adds its result to the stream; None for none."""
-        lines = (line for a in self.assignments for line in a.evidence)
-        return max((int(m[1]) for line in lines if (m := _ADDED.search(line))), default=None)
+        return max((m.added for m in self._places if m.added is not None), default=None)
 
     @property
     def on_shortcut(self) -> bool:
         """It projects the stream beside a branch."""
-        lines = (line for a in self.assignments for line in a.evidence)
         named = _SHORTCUT_NAME.search(self.path) is not None
-        return named or any(_SHORTCUT.search(line) for line in lines)
+        return named or any(place.shortcut for place in self._places)
+
+    @property
+    def _places(self) -> list[Place]:
+        return [a.place for a in self.assignments if a.place is not None]
 
 
 def is_bias(assignment: Assignment) -> bool:
