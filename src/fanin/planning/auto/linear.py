@@ -34,7 +34,9 @@ def by_activation(subject: Subject) -> Decision:
     name = name_of(activation)
     if subject.role.norm_after:
         evidence = ("a norm reads its output, so that its scale does not show", *evidence)
-    if name in LINEAR or activation is None:
+    if activation is None:
+        return Decision(LeCun(), "1/fan_in (LeCun): what reads its output is not known", evidence)
+    if name in LINEAR:
         return Decision(LeCun(), "no activation follows: 1/fan_in (LeCun)", evidence)
     if name == "selu":
         return Decision(SELU(), "meets selu: 1/fan_in, self-normalising", evidence)
