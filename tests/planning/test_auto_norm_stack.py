@@ -67,6 +67,12 @@ def test_stacks_that_keep_gradients_are_left_alone(layers, activation, norm):
     assert not said(stack(layers, activation, norm), inputs())
 
 
+@pytest.mark.parametrize(("layers", "needed"), [(20, False), (50, True)])
+def test_skips_are_needed_where_gradients_change_a_thousandfold(layers, needed):
+    (line,) = said(stack(layers, nn.ReLU, nn.BatchNorm1d), inputs())
+    assert ("needs skips" in line) is needed
+
+
 def test_convolutions_count_too():
     parts = []
     for _ in range(30):

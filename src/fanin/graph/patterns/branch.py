@@ -47,13 +47,18 @@ def read_branches(flow: Flow, adds: list[ResidualAdd]) -> Mapping[str, Branch]:
         for add, operations in zip(adds, inside, strict=True)
         if add.normed_stream or any(_normalises(flow, operation) for operation in operations)
     }
+    bare = {add.chain for add in adds} - {
+        add.chain
+        for add, operations in zip(adds, inside, strict=True)
+        if not all(_is_plain(flow, operation) for operation in operations)
+    }
     found: dict[str, tuple[int, Branch]] = {}
     for add, operations, others in zip(adds, inside, enclosed, strict=True):
         places = _places(flow, operations)
         branch = replace(
             _end(flow, add),
             layers=max(places.values(), default=0),
-            plain=all(_is_plain(flow, operation) for operation in operations),
+            plain=add.chain in bare,
             normed=add.chain in normed,
             nested=add.operation.index in nested,
             encloses=bool(others),

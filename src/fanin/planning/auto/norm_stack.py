@@ -27,6 +27,9 @@ from fanin.propagation.isometry import Isometry
 MOST_CHANGE = 10.0
 """Of the gradient's size from one end to the other: where the check, too, begins to warn."""
 
+HOPELESS = 1e3
+"""Where the check sees an error.  Below, such nets learn, if later: MobileNet's 27 layers (180)."""
+
 _BATCH_NORMS = ("BatchNorm", "SyncBatchNorm", "LazyBatchNorm")
 
 
@@ -52,7 +55,7 @@ class _Run:
 
 
 def advice(circumstances: Circumstances) -> tuple[str, ...]:
-    """That a deep stack with norms and without skips needs skips."""
+    """That a deep stack with norms needs skips, or would learn sooner with them."""
     run = max(_runs(circumstances), key=lambda run: run.layers, default=None)
     if run is None or run.factor <= 0:
         return ()
@@ -64,12 +67,13 @@ def advice(circumstances: Circumstances) -> tuple[str, ...]:
     first = f"{'' if run.factor > 1 else '1/'}{float(f'{change:.2g}'):g}"
     start = start_of(run.activation, run.layers)
     isometric = isinstance(start, Isometry)
+    remedy = "It needs skips" if change > HOPELESS else "Skips would let it learn sooner"
     without = "; without its norms auto would start it as an isometry" if isometric else ""
     return (
         f"{run.layers} layers of {kind} and {run.activation.name} without a skip: gradients "
         f"{grows} by {run.factor:.4g} a layer in second moment, whatever the weights, so that "
-        f"those of the first layer are {first} times as large as the last one's. It needs "
-        f"skips{without}.",
+        f"those of the first layer are {first} times as large as the last one's. "
+        f"{remedy}{without}.",
     )
 
 
