@@ -237,3 +237,23 @@ def test_constructor_zeros_stay():
     plan = fanin.plan(model, X)
     assert plan["1.layers.1.weight"].action is Action.LEAVE
     assert scale(plan, "1.layers.0.weight") == pytest.approx(1 / 16)
+
+
+class Attending(nn.Module):
+    """Attention and an MLP on one stream, a norm nowhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.mlp = Block(linear)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return self.mlp(x + self.out(F.scaled_dot_product_attention(q, k, v)))
+
+
+def test_streams_with_attention_keep_the_usual_rule():
+    model = nn.Sequential(*(Attending() for _ in range(4)), nn.Linear(WIDTH, 5))
+    plan = fanin.plan(model, torch.randn(2, 7, WIDTH))
+    assert scale(plan, "0.mlp.layers.0.weight") == pytest.approx(1)
+    assert scale(plan, "0.mlp.layers.1.weight") == pytest.approx(1 / 8)
