@@ -305,3 +305,24 @@ def test_what_is_measured_and_what_is_predicted_come_from_one_run():
     alone = fanin.predict(model, x)
     assert diagnosis.predicted.tensors == alone.tensors
     assert diagnosis.predicted.layers == alone.layers
+
+
+def test_weights_that_are_not_finite_are_not_predicted_from():
+    model, x, y = relu_mlp()
+    with torch.no_grad():
+        model[0].weight[0, 0] = math.nan
+    diagnosis = check(model, x, target=y)
+    assert diagnosis.predicted is None
+    assert "no predictions: '0.weight' holds NaN or infinity" in diagnosis.signals.notes
+
+
+@pytest.mark.parametrize(
+    "compiler", [torch.jit.script, lambda m: torch.jit.trace(m, torch.ones(4, 8))]
+)
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_scripted_models_are_planned_initialised_and_checked(compiler):
+    net = compiler(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 2)))
+    x = torch.randn(4, 8)
+    ledger = fanin.initialize(net, x)
+    assert ledger["0.weight"].status == "initialised"
+    assert check(net, x, target=torch.arange(4) % 2).signals.layers[0].activation == "relu"

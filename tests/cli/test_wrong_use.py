@@ -113,6 +113,21 @@ def test_unwritable_reports_are_refused_before_any_work(fanin_command, model_fil
     assert not os.path.exists("no")
 
 
+@pytest.mark.parametrize("option", ["check --save", "plan --save"])
+def test_an_unknown_form_of_report_is_refused_before_any_work(fanin_command, model_file, option):
+    command, flag = option.split()
+    done = fanin_command(command, f"{model_file}:make", "--input", X, flag, "report.pdf")
+    one_line(done, "unknown extension '.pdf'")
+    assert not done[1]
+
+
+def test_an_unknown_loss_names_the_nearest(fanin_command, model_file):
+    arguments = ("--data", f"{model_file}:load", "--loss")
+    one_line(fanin_command("check", f"{model_file}:make", *arguments, "huberr"), "huber")
+    status, _, err = fanin_command("check", f"{model_file}:make", *arguments, "cross_entropy")
+    assert status < 2, err
+
+
 def test_nan_in_the_data(fanin_command, model_file):
     one_line(
         fanin_command("compare", f"{model_file}:make", "--data", f"{model_file}:nan_load"), "NaN"

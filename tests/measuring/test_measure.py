@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
+import fanin
 from fanin.errors import DataError, RecordError
 from fanin.measuring import measure, measured, simulate
 
@@ -329,3 +330,17 @@ class TestSimulation:
         simulate(model, torch.randn(4, 3, 6, 6), target=torch.arange(4))
         assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
         assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
+def test_sparse_gradients_count_their_zeros(kind):
+    torch.manual_seed(0)
+    ids = torch.randint(0, 30, (8, 5))
+    rms = {}
+    for sparse in (False, True):
+        torch.manual_seed(1)
+        table = kind(30, 4, sparse=sparse)
+        found = measure(table, ids).parameters["weight"]
+        rms[sparse] = found.gradient_rms
+        assert fanin.check(table, ids).ok
+    assert rms[True] == pytest.approx(rms[False], rel=1e-6)

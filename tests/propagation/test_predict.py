@@ -178,3 +178,12 @@ def test_what_weights_make_of_tokens_is_predicted_and_not_read_off_the_run():
     shapes = {run.graph.tensors[value].shape for value in (*run.derived, *run.constants)}
     assert (8, 64) in shapes
     assert not any(16 in shape or 4 in shape for shape in shapes)
+
+
+def test_the_row_of_a_parametrised_weight_is_of_its_layer_not_of_its_parametrisation():
+    torch.manual_seed(0)
+    layer = nn.utils.parametrizations.orthogonal(nn.Linear(32, 32, bias=False))
+    x = torch.randn(64, 32, generator=torch.Generator().manual_seed(1))
+    (told,), (seen,) = fanin.predict(layer, x).layers, fanin.measure(layer, x).layers
+    assert told.output == seen.output
+    assert told.output_rms == pytest.approx(seen.output_rms, rel=0.02)

@@ -81,7 +81,11 @@ def check(
     findings.sort(key=lambda finding: (_ORDER[finding.severity], finding.rule))
     findings = _each_once(findings)
     signals, predicted = case.signals, None
-    if tracer is not None:
+    unfinished = [name for name, p in signals.parameters.items() if not p.finite]
+    if tracer is not None and unfinished:
+        note = f"no predictions: {unfinished[0]!r} holds NaN or infinity"
+        signals = replace(signals, notes=(*signals.notes, note))
+    elif tracer is not None:
         try:
             # From the very run that was measured, which left the weights as they were.
             predicted = predict_from(tracer.trace, model)

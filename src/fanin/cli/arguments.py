@@ -49,12 +49,18 @@ def read_overrides(texts: list[str]) -> dict[str | type[Any], Any] | None:
     return overrides or None
 
 
-def check_writable(path: Path | None) -> None:
-    """Raise OutputError before any work is done, not after it, if ``path`` cannot be written."""
+def check_writable(path: Path | None, *forms: str) -> None:
+    """Raise OutputError before any work is done, not after it, if ``path`` cannot be written.
+
+    ``forms`` are the extensions that it may have; none: any.
+    """
     import os
 
     if path is None:
         return
+    if forms and path.suffix.lower() not in forms:
+        known = ", ".join(forms)
+        raise OutputError(f"{str(path)!r}: unknown extension {path.suffix!r}. Use one of {known}.")
     folder = path.parent
     if not folder.is_dir():
         raise OutputError(

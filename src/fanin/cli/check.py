@@ -20,7 +20,10 @@ def check_command(
     ] = None,
     loss: Annotated[
         str | None,
-        typer.Option(help="A TARGET for loss(output, target); default: from the target."),
+        typer.Option(
+            help="cross_entropy, bce, mse, l1, huber, or a TARGET for loss(output, target); "
+            "default: from the target."
+        ),
     ] = None,
     plan: Annotated[
         Path | None, typer.Option(help="Check the tensors against this saved plan as well.")
@@ -52,7 +55,7 @@ def check_command(
     if fail_on not in _ORDER:
         raise unknown_name("severity", fail_on, _ORDER, "fanin check --help")
     for path in save:
-        check_writable(path)
+        check_writable(path, ".html", ".json", ".sarif")
     model, given = load_model(target)
     inputs, labels = read_batch(data, read_inputs(input, given))
     if recipe is not None:
@@ -61,7 +64,7 @@ def check_command(
         model,
         inputs,
         target=labels,
-        loss=load_target(loss) if loss else None,
+        loss=load_target(loss) if loss is not None and ":" in loss else loss,
         plan=fanin.Plan.load(plan) if plan else None,
         select=select or None,
         ignore=ignore or None,

@@ -42,7 +42,7 @@ def plan_command(
     from fanin.planning.outlook import plan_and_predict
     from fanin.reporting import save_plan, terminal
 
-    check_writable(save)
+    check_writable(save, ".yaml", ".yml", ".html")
     model, given = load_model(target)
     inputs, labels = read_batch(data, read_inputs(input, given))
     shown = save is not None and save.suffix == ".html"

@@ -67,7 +67,7 @@ def call_target(target: str, value: Any) -> Any:
     """Call the target without arguments; say which target failed and how."""
     if not callable(value):
         raise TargetError(
-            f"target {target!r} is a {type(value).__name__}. "
+            f"target {target!r} is of type {type(value).__name__}. "
             "Name a model, a class, or a function without arguments."
         )
     required = [

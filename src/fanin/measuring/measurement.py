@@ -15,7 +15,7 @@ from fanin.graph.role import ParameterRole
 from fanin.graph.roles import read_roles
 from fanin.measuring.layers import layer_rows
 from fanin.measuring.losses import Loss, LossValue, evaluate
-from fanin.measuring.statistics import mean_cosine, moments, root_mean_square
+from fanin.measuring.statistics import dense, mean_cosine, moments, root_mean_square
 from fanin.measuring.validating import batch_size, validate_inputs, validate_target
 from fanin.measuring.watching import Watcher
 from fanin.propagation.tracing import Tracer
@@ -145,7 +145,7 @@ def _gradients(model: nn.Module, value: torch.Tensor) -> dict[str, torch.Tensor 
     if not value.requires_grad or not trained:
         return dict.fromkeys(trained)
     try:
-        found = torch.autograd.grad(value, list(trained.values()), allow_unused=True)
+        found = dense(torch.autograd.grad(value, list(trained.values()), allow_unused=True))
     except RuntimeError as error:
         said = " ".join(str(error).split())
         raise RecordError(

@@ -19,6 +19,7 @@ from fanin.graph.guarding import unwritten
 from fanin.graph.recording import uncompiled
 from fanin.graph.restoring import untouched
 from fanin.measuring.losses import Loss, evaluate
+from fanin.measuring.statistics import dense
 
 MOST_STEPS = 4
 """A zero head over zero branch ends over zero gates wakes one layer of zeros a step."""
@@ -104,7 +105,7 @@ def _gradients(
 ) -> dict[str, torch.Tensor | None]:
     if not value.requires_grad or not parameters:
         return dict.fromkeys(parameters)
-    found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+    found = dense(torch.autograd.grad(value, list(parameters.values()), allow_unused=True))
     return dict(zip(parameters, found, strict=True))
 
 

@@ -1,6 +1,7 @@
 """Moments, likeness and finiteness of one tensor, safe where float32 squares overflow."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -58,6 +59,11 @@ def moments(tensor: torch.Tensor) -> TensorMoments:
         largest,
         1.0 - int(torch.count_nonzero(values)) / count,
     )
+
+
+def dense(gradients: Iterable[torch.Tensor | None]) -> tuple[torch.Tensor | None, ...]:
+    """Gradients with all their zeros: tables with ``sparse=True`` have the rows alone they read."""
+    return tuple(g.to_dense() if g is not None and g.is_sparse else g for g in gradients)
 
 
 def root_mean_square(tensor: torch.Tensor) -> tuple[float | None, bool]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from fanin.axes import Fans, dense_axes
-from fanin.graph.graph import Graph, Operation
+from fanin.graph.graph import Graph, Operation, TensorKind
 from fanin.graph.role import ParameterRole
 from fanin.graph.roles import read_roles
 from fanin.propagation.quadrature import Array
@@ -37,7 +37,12 @@ def layer_rows(
     seen: set[str] = set()
     for operation in graph.operations:
         owners = [graph.tensors[t].of_parameters for t in operation.inputs]
-        if not operation.outputs or not any(owners) or all(owners):
+        # Parameters and buffers alone: arithmetic on weights, such as a parametrisation's.
+        fixed = [
+            bool(names) or graph.tensors[t].kind is TensorKind.BUFFER
+            for t, names in zip(operation.inputs, owners, strict=True)
+        ]
+        if not operation.outputs or not any(owners) or all(fixed):
             continue
         for names in owners:
             for name in names:

@@ -55,10 +55,11 @@ class IdenticalLayers(Rule):
         for path, module in case.model.named_modules():
             if any(path.startswith(f"{outer}.") for outer in reported):
                 continue
-            names = [name for name in dict(module.named_children()) if name.isdecimal()]
+            children = dict(module.named_children())
+            names = [name for name in children if name.isdecimal()]
             if len(names) < 2:
                 continue
-            layers = [module.get_submodule(name) for name in names]
+            layers = [children[name] for name in names]
             copies = _copies(layers)
             if len(copies) < 2:
                 continue
