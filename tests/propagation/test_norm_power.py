@@ -99,6 +99,29 @@ def test_depthwise_stacks_on_small_maps(explicit):
     assert_predicted(build, batch(8, 256, 2, 2), draws=12, backward=0.07)
 
 
+def test_padding_put_round_before_is_padding():
+    torch.manual_seed(0)
+    parts = [conv(64, 64), nn.BatchNorm2d(64), nn.ReLU()]
+    depthwise = [conv(64, 64, 3, 64) for _ in range(2)]
+    nets = []
+    for explicit in (True, False):
+        net = list(parts)
+        for layer in depthwise:
+            own = conv(64, 64, 3, 64, padding=0 if explicit else 1)
+            own.weight = layer.weight
+            net += [nn.ZeroPad2d(1), own] if explicit else [own]
+            net += [nn.BatchNorm2d(64), nn.ReLU()]
+        nets.append(nn.Sequential(*net, nn.AvgPool2d(2)))
+    seen = [
+        [(s.rms, s.correlation) for _, s in sorted(signals.tensors.items())
+         if s.operation in ("convolution", "native_batch_norm", "avg_pool2d") and len(s.shape) == 4]
+        for signals in (fanin.predict(net, batch(8, 64, 2, 2)) for net in nets)
+    ]  # fmt: skip
+    assert len(seen[0]) == 7
+    for one, two in zip(*seen, strict=True):
+        assert one == pytest.approx(two, rel=1e-3, abs=1e-9)
+
+
 def test_one_weight_a_channel():
     # 3×3 taps on one place: the eight others read padding.
     def build():

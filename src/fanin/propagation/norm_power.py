@@ -15,10 +15,9 @@ import numpy as np
 from fanin.graph.graph import Operation
 from fanin.propagation.call import Call
 from fanin.propagation.few import spread_of_power, varies
-from fanin.propagation.layout import Axes, atoms_of
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation
 from fanin.propagation.state import State
-from fanin.propagation.taps import inverse_taps_of_places, reads_of_taps
+from fanin.propagation.taps import behind_padding, inverse_taps_of_places, reads_of_taps
 
 _OVER_ROWS = ("native_layer_norm", "_fused_rms_norm", "rms_norm")
 _MANY = 100.0
@@ -152,7 +151,7 @@ def _by_weights(call: Call) -> tuple[float, float, float]:
         of Gaussian numbers.
     """
     reader = _norm_behind(call)
-    x, weight = call.state(0), call.state(1)
+    x, weight = behind_padding(call)[0], call.state(1)
     if reader is None or weight.known is not None or x.variance <= 0:
         return 0.0, 0.0, 1.0
     if weight.mean**2 > 0.01 * weight.second_moment:
@@ -253,71 +252,3 @@ def spread_out(values: Array, mass: Array) -> Array:
     values, mass = values[order], mass[order] / mass.sum()
     found = np.interp(np.cumsum(WEIGHTS) - WEIGHTS / 2, np.cumsum(mass) - mass / 2, values)
     return np.asarray((found - found[::-1]) / 2)
-
-
-def without_own_direction(
-    gradient: Array,
-    numbers: Array,
-    own: float,
-    axes: Axes,
-    inside: Sequence[int],
-    divided: NormPower,
-) -> Array:
-    """E[(I − β u uᵀ) G (I − β u uᵀ)/a]: the gradient less its part along the numbers normalised.
-
-    u is their direction, Gaussian with E[u uᵀ] = U before it is scaled to length 1, for which
-    E[u uᵀ G u uᵀ] = (2 U G U + U tr U G)/(1 + 2 tr U²). Matrices of exchangeable pairs have their
-    eigenvectors in common: along each axis the mean and what differs from it. What of G lies along
-    u by more than chance is taken off on top.
-
-    Args:
-        gradient: G, pair moments of the gradient, its mean taken off where the norm does so.
-        numbers: pair moments of what is normalised, likewise.
-        own: mean of g z z′ g′ over all pairs of the numbers z that the norm made.
-        axes: of both.
-        inside: positions of the atoms that the statistics run over.
-        divided: a and β.
-    """
-    _, inverse, one, two = divided.expected()
-    atoms = atoms_of(axes)
-    if numbers.flat[0] <= 0 or not inside:
-        return inverse * gradient
-    # Other samples or channels have a direction of their own, which is a stranger to this one's.
-    same = numbers
-    for position in range(numbers.ndim):
-        if position not in inside:
-            same = np.take(same, [0], position)
-    count = float(np.prod([atoms[p] for p in inside]))
-    u = _eigenvalues(same / (float(same.flat[0]) * count), atoms, inside)
-    g = _eigenvalues(gradient, atoms, inside)
-    copies = np.ones((1,) * numbers.ndim)
-    for p in inside:
-        shape = [1] * numbers.ndim
-        shape[p] = 2
-        copies = copies * np.array([atoms[p] - 1.0, 1.0]).reshape(shape)
-    over = tuple(inside)
-    along = (copies * u * g).sum(axis=over, keepdims=True)
-    one_channel = np.zeros([1 if p in inside else 2 for p in range(numbers.ndim)])
-    one_channel.flat[0] = 1.0
-    squared = float((copies * u**2).sum())
-    both = (2 * u * u * g + u * along) / (1 + 2 * squared)
-    both = one_channel * both + (1 - one_channel) * u * u * g
-    left = _from_eigenvalues(inverse * g - 2 * one * u * g + two * both, atoms, inside)
-    excess = (2 * one - two) * (own - float(along.flat[0]) / count)
-    excess = min(excess, max(float(left.flat[0]), 0.0))
-    return np.asarray(left - excess * one_channel * same / float(same.flat[0]))
-
-
-def _eigenvalues(pairs: Array, atoms: Sequence[int], inside: Sequence[int]) -> Array:
-    for p in inside:
-        same, differ = np.take(pairs, 0, p), np.take(pairs, 1, p)
-        pairs = np.stack([same - differ, same + (atoms[p] - 1) * differ], axis=p)
-    return pairs
-
-
-def _from_eigenvalues(values: Array, atoms: Sequence[int], inside: Sequence[int]) -> Array:
-    for p in inside:
-        contrast, common = np.take(values, 0, p), np.take(values, 1, p)
-        n = atoms[p]
-        values = np.stack([(common + (n - 1) * contrast) / n, (common - contrast) / n], axis=p)
-    return values

@@ -28,8 +28,8 @@ from fanin.propagation.norm_power import (
     NormPower,
     normalised_values,
     power_of_norm,
-    without_own_direction,
 )
+from fanin.propagation.own_direction import without_own_direction
 from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.profile import reshaped as reshaped_profile
 from fanin.propagation.quadrature import Array

@@ -61,7 +61,7 @@ def copies(mode: str, given: int, before: int, after: int) -> Array:
     """A of one axis that is padded by copies: by reflection, or of its ends."""
     places = np.pad(np.arange(given), (max(before, 0), max(after, 0)), mode=mode)  # type: ignore[call-overload]
     places = places[max(-before, 0) : len(places) - max(-after, 0)]
-    return np.eye(given)[places]
+    return np.asarray(np.eye(given)[places])
 
 
 def _matrices(call: Call) -> dict[int, Array]:
