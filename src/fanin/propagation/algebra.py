@@ -211,6 +211,20 @@ def averaged(state: State, dims: Sequence[int], keep: bool, *, total: bool = Fal
     return replace(made, base=replace(made.base, averages=average))
 
 
+def one_signed(state: State) -> State:
+    """A sum of numbers that all have one sign has it too."""
+    if state.mean == 0.0 or state.base.mean == 0.0 or state.base.std == 0.0:
+        return state
+    if state.mean > 0:
+        return distributed(state, _like_chi_squared(state))
+    return distributed(state, -_like_chi_squared(_turned(state))[::-1])
+
+
+def _turned(state: State) -> State:
+    base = replace(state.base, mean=-state.base.mean)
+    return replace(state, mean=-state.mean, base=base)
+
+
 def _like_chi_squared(state: State) -> Array:
     """Values on the nodes for a mean of numbers that are never negative.
 

@@ -12,6 +12,7 @@ from fanin.propagation.families.pointwise import pointwise_forward
 from fanin.propagation.registry import Outcome, forward_rule
 from fanin.propagation.sample_paths import carry_on
 from fanin.propagation.sampling import sample_forward
+from fanin.propagation.signs import with_its_sign
 from fanin.propagation.state import State, constant, independent, measured
 
 MOST_KNOWN = 1 << 22
@@ -118,6 +119,7 @@ def _step(
         outcomes = carry_on(call, outcomes)
     for out, state in zip(operation.outputs, outcomes, strict=False):
         if state is not None:
+            state = with_its_sign(call, state)  # noqa: PLW2901
             rests = inherited and state.known is None
             states[out] = replace(state, sampled=True) if rests else state
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from fanin.graph.graph import Ref
@@ -155,7 +156,7 @@ def E_product(chosen: State, opposite: State) -> State:  # noqa: N802
 def _is_never(state: State) -> bool:
     """Whether a mask holds it: a huge negative number or −∞ everywhere."""
     everywhere = state.blocked is not None and bool(state.blocked.all())
-    return everywhere or (state.is_constant and state.mean < MASKING)
+    return everywhere or state.mean == -np.inf or (state.is_constant and state.mean < MASKING)
 
 
 def blocked_where(state: State, blocked: torch.Tensor, level: float) -> State:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from fanin.propagation.algebra import aligned, reduced_to
+from fanin.propagation.algebra import aligned, multiplied, reduced_to
 from fanin.propagation.around_known import (
     Around,
     around_known,
@@ -24,7 +24,7 @@ from fanin.propagation.layout import Axes, fit, shape_of
 from fanin.propagation.profile import Profile, levels
 from fanin.propagation.quadrature import COUNT, WEIGHTS, Array, expectation, pair_moments
 from fanin.propagation.registry import Pass
-from fanin.propagation.state import State, function_of, gaussian
+from fanin.propagation.state import State, function_of, gaussian, measured
 
 _STEP = 15
 PICKS = slice(_STEP // 2, None, _STEP)
@@ -59,10 +59,21 @@ def _forward(call: Call) -> State | None:
         values = _evaluate(call, {t: states[t].values for t in varying}, states)
         if values is None:
             return None
-        return function_of(first, _tamed(values)).with_flags(*states.values())
+        made = function_of(first, _tamed(values)).with_flags(*states.values())
+        return _hidden(call, varying[0], first, made, states)
     if len(varying) == 2:
         return _two_arguments(call, varying, states)
     return None
+
+
+def _hidden(call: Call, tensor: int, state: State, made: State, states: dict[int, State]) -> State:
+    """Nothing where a mask's "never" becomes 0, as it does in an exponential."""
+    if state.blocked is None:
+        return made
+    level = _evaluate(call, {tensor: np.full(1, state.blocked_level)}, states, (1,))
+    if level is None or level[0] != 0.0:
+        return made
+    return multiplied(made, measured((~state.blocked).double(), keep=True))
 
 
 def _varying(call: Call) -> tuple[list[int], dict[int, State]]:

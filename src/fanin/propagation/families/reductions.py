@@ -1,13 +1,11 @@
 """Means, sums, variances and norms over axes."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from fanin.propagation.algebra import averaged, centred_pairs, positions_of
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import grown
-from fanin.propagation.layout import Axes, atoms_of, average_over, fit
+from fanin.propagation.layout import Axes, atoms_of, fit
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, function_of, gaussian
@@ -112,53 +110,3 @@ def vector_norm(call: Call) -> State | None:
     square = function_of(state, state.values**2)
     total = averaged(square, dims, _keep(call), total=True)
     return function_of(total, np.sqrt(np.maximum(total.values, 0.0)))
-
-
-@forward("cumsum")
-def cumsum(call: Call) -> State:
-    """Sums of 1, 2, …, T terms: averaged over how many."""
-    state = call.state(0)
-    dim = int(call.raw(1, "dim")) % len(state.axes)
-    total = state.shape[dim]
-    if total == 1:
-        return state
-    atoms, positions = atoms_of(state.axes), positions_of(state.axes, [dim])
-    all_pairs = average_over(state.pairs, atoms, positions)
-    same = np.asarray(state.pairs)
-    for p in positions:
-        same = np.take(same, 0, p) if len(positions) == 1 else same
-    if len(positions) > 1:
-        return replace(gaussian(state.axes, state.mean, state.pairs), sampled=True)
-    differ = np.take(state.pairs, 1, positions[0])
-    n = np.arange(1, total + 1)
-    own = n.mean() * same + (n * (n - 1)).mean() * differ
-    least = np.minimum.outer(n, n).mean()
-    other = least * same + (np.outer(n, n).mean() - least) * differ
-    del all_pairs
-    pairs = np.stack([own, other], axis=positions[0])
-    return gaussian(state.axes, float(n.mean()) * state.mean, pairs).with_flags(state)
-
-
-@backward("cumsum")
-def cumsum_backward(call: Call) -> list[Pass]:
-    """The same sums from the other end."""
-    tensor, made = call.tensor(0), call.made()
-    if tensor is None:
-        return []
-
-    def move(pairs: Array) -> Array:
-        dim = int(call.raw(1, "dim")) % len(made.axes)
-        state = gaussian(made.axes, 0.0, pairs)
-        total = made.shape[dim]
-        positions = positions_of(made.axes, [dim])
-        if total == 1 or len(positions) != 1:
-            return fit(pairs, made.axes, call.state(0).axes)
-        same, differ = (np.take(state.pairs, k, positions[0]) for k in (0, 1))
-        n = np.arange(1, total + 1)
-        own = n.mean() * same + (n * (n - 1)).mean() * differ
-        least = np.minimum.outer(n, n).mean()
-        other = least * same + (np.outer(n, n).mean() - least) * differ
-        found = np.stack([own, other], axis=positions[0])
-        return fit(found, made.axes, call.state(0).axes)
-
-    return [Pass(tensor, move)]
