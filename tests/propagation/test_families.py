@@ -271,3 +271,15 @@ def test_the_largest_of_a_window_is_rarely_below_zero():
         lambda: nn.Sequential(nn.Conv2d(64, 128, 1, bias=False), nn.ReLU(), nn.MaxPool2d(2)),
         batch(8, 64, 8, 8),
     )
+
+
+def test_a_transform_of_what_a_norm_has_centred():
+    # Its first bin is empty, and no less than that.
+    def run(m, x):
+        y = F.layer_norm(m.a(x), (N,))
+        return m.a(y + torch.fft.fftn(y, dim=(1, 2)).real)
+
+    torch.manual_seed(0)
+    tensors = fanin.predict(Module(run, a=dense()), batch(4, 7, N)).tensors.values()
+    (total,) = [signal for signal in tensors if signal.operation == "add"]
+    assert total.rms == pytest.approx((7 * N / 2 + 1) ** 0.5, rel=0.05)

@@ -30,7 +30,8 @@ def _transformed(call: Call, dims: Sequence[int], lengths: Sequence[int]) -> Sta
         at = atom_range(axes, dim).start
         same, differ = np.take(pairs, 0, at), np.take(pairs, 1, at)
         first, rest = n * (same + (n - 1) * differ), n * (same - differ)
-        q, alone = float(first.flat[0]), float(rest.flat[0])
+        # Rounding leaves less than nothing in the first bin of what a norm has centred.
+        q, alone = max(float(first.flat[0]), 0.0), max(float(rest.flat[0]), 0.0)
         mixed = (first + (bins - 1) * rest) / bins
         level = np.full(bins, alone)
         level[0] = q
