@@ -252,8 +252,28 @@ class Attending(nn.Module):
         return self.mlp(x + self.out(F.scaled_dot_product_attention(q, k, v)))
 
 
-def test_streams_with_attention_keep_the_usual_rule():
+def test_branches_beside_attention_end_in_zeros():
     model = nn.Sequential(*(Attending() for _ in range(4)), nn.Linear(WIDTH, 5))
+    x = torch.randn(2, 7, WIDTH)
+    plan = fanin.plan(model, x)
+    for block in range(4):
+        assert plan[f"{block}.out.weight"].scheme == Zeros()
+        assert plan[f"{block}.mlp.layers.1.weight"].scheme == Zeros()
+        assert scale(plan, f"{block}.mlp.layers.0.weight") == pytest.approx(1)
+    fanin.apply(plan, model, seed=0)
+    before = model[-1](x)
+    # Every block is the identity, and learns: its end at the first step, the rest at the second.
+    assert torch.equal(model(x), before)
+    found = fanin.check(model, x, target=torch.zeros(2, 7, 5), loss=F.mse_loss).findings
+    assert not [f for f in found if "gradient" in f.rule]
+
+
+def test_norms_in_a_stream_of_attention_keep_the_usual_rule():
+    class Normed(Attending):
+        def forward(self, x):
+            return super().forward(F.layer_norm(x, (WIDTH,)))
+
+    model = nn.Sequential(*(Normed() for _ in range(4)), nn.Linear(WIDTH, 5))
     plan = fanin.plan(model, torch.randn(2, 7, WIDTH))
-    assert scale(plan, "0.mlp.layers.0.weight") == pytest.approx(1)
-    assert scale(plan, "0.mlp.layers.1.weight") == pytest.approx(1 / 8)
+    assert plan["0.mlp.layers.1.weight"].scheme != Zeros()
+    assert plan["0.out.weight"].scheme != Zeros()

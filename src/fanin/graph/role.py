@@ -64,6 +64,7 @@ class Branch:
         place: which of them this weight is; 1 reads the stream.
         plain: nothing stands in the branches of its stream but layers, activations, sums and
             moves: no attention, no product of signals, no neighbours.
+        attends: attention stands in the branches of its stream too, and nothing else.
         normed: a normalisation stands in one of its stream's branches or on the stream between
             two sums, or weights are divided by their own size.
         constant: product of the constants that multiply the last weight's result.
@@ -77,6 +78,7 @@ class Branch:
     layers: int = 0
     place: int = 0
     plain: bool = False
+    attends: bool = False
     normed: bool = False
     constant: float = 1.0
     factors: tuple[str, ...] = ()

@@ -16,6 +16,7 @@ _STANDARDISING = NORMS | REDUCTIONS
 """What divides a weight by its own size: scaled weight standardisation."""
 
 _PLAIN = frozenset((Step.WEIGHT, Step.MOVE, Step.SCALE, Step.BEND, Step.POOL, Step.ADD))
+_ATTENTION = frozenset((Step.ATTENTION, Step.SOFTMAX, Step.CONTRACT))
 _MESSAGES = frozenset(("index", "index_select", "gather", "take", "take_along_dim"))
 """Moves by which a node reads its neighbours."""
 
@@ -47,10 +48,15 @@ def read_branches(flow: Flow, adds: list[ResidualAdd]) -> Mapping[str, Branch]:
         for add, operations in zip(adds, inside, strict=True)
         if add.normed_stream or any(_normalises(flow, operation) for operation in operations)
     }
-    bare = {add.chain for add in adds} - {
-        add.chain
-        for add, operations in zip(adds, inside, strict=True)
-        if not all(_is_plain(flow, operation) for operation in operations)
+    held: dict[int, list[Operation]] = {}
+    for add, operations in zip(adds, inside, strict=True):
+        held.setdefault(add.chain, []).extend(
+            operation for operation in operations if not _is_plain(flow, operation)
+        )
+    attending = {
+        chain
+        for chain, others in held.items()
+        if others and all(flow.step(operation) in _ATTENTION for operation in others)
     }
     found: dict[str, tuple[int, Branch]] = {}
     for add, operations, others in zip(adds, inside, enclosed, strict=True):
@@ -58,7 +64,8 @@ def read_branches(flow: Flow, adds: list[ResidualAdd]) -> Mapping[str, Branch]:
         branch = replace(
             _end(flow, add),
             layers=max(places.values(), default=0),
-            plain=add.chain in bare,
+            plain=not held[add.chain],
+            attends=add.chain in attending,
             normed=add.chain in normed,
             nested=add.operation.index in nested,
             encloses=bool(others),

@@ -23,6 +23,7 @@ from fanin.planning.auto.learning_rate import advice as of_post_norm
 from fanin.planning.auto.linear import linear
 from fanin.planning.auto.message_passing import corrected_for_degree
 from fanin.planning.auto.norm import norm_scale
+from fanin.planning.auto.norm_free import closed_beside_attention
 from fanin.planning.auto.norm_stack import advice as of_norm_stack
 from fanin.planning.auto.plain_rate import advice as of_plain_stack
 from fanin.planning.auto.recurrent import recurrent_bias, recurrent_weight
@@ -63,7 +64,11 @@ def decide(subject: Subject, circumstances: Circumstances) -> Decision:
     choose = _BY_ROLE.get(role, small_parameter)
     if role in {Role.WEIGHT, Role.RESIDUAL_WRITER} and "convolution" in subject.role.kind:
         choose = convolution
-    decision = closed_in_denoiser(subject, circumstances) or choose(subject, circumstances)
+    decision = (
+        closed_in_denoiser(subject, circumstances)
+        or closed_beside_attention(subject, circumstances)
+        or choose(subject, circumstances)
+    )
     decision = matched_to_data(subject, circumstances, decision)
     return corrected_for_degree(subject, circumstances, decision)
 

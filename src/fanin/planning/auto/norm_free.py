@@ -14,12 +14,16 @@ A constant c that scales the branch has done a part of the work: what is left fo
 (L^(−½)/c)^(1/(m−1)), 1 at most.  A learned factor leaves it all to the layers, since it grows:
 SkipInit's α = 0 before layers of full size trains at a rate that falls with L, before layers of
 L^(−1/(2m−2)) at the same rate at 10 and at 50 blocks.
+
+Where attention stands in the stream the layers before the last keep their size, which the logits
+need; what the softmax takes no part in, the last layer of each branch, is zero all the same.
 """
 
 import math
 
 from fanin.graph.role import Branch, Role
 from fanin.planning.auto.gain import squared_gain
+from fanin.planning.auto.intent import deliberate_zero
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject
 from fanin.schemes import LeCun, VarianceScaling, Zeros
@@ -52,6 +56,28 @@ def in_norm_free_branch(subject: Subject, circumstances: Circumstances) -> Decis
     scale = squared * factor**2
     scheme: Scheme = LeCun() if scale == 1 else VarianceScaling(scale=scale)
     return Decision(scheme, reason, evidence)
+
+
+def closed_beside_attention(subject: Subject, circumstances: Circumstances) -> Decision | None:
+    """Zeros for the end of a branch in a stream of attention without any norm; else None."""
+    role, branch = subject.role, subject.role.branch
+    if (
+        branch is None
+        or not branch.attends
+        or branch.normed
+        or branch.layers < 2
+        or branch.place < branch.layers
+        or not subject.writes_residual
+        or role.stream_branches < 2
+        or role.post_norm
+        or role.norm_after
+        or not _may_close(subject, circumstances)
+        or deliberate_zero(subject, circumstances) is not None
+    ):
+        return None
+    count = role.stream_branches
+    reason = f"end of one of {count} branches without a norm, beside attention: 0, so that each "
+    return Decision(Zeros(), reason + "block starts as the identity", role.evidence)
 
 
 def is_norm_free(subject: Subject) -> bool:
