@@ -101,6 +101,16 @@ def test_the_next_matrix_ends_a_path():
     assert last.rms == pytest.approx(before.rms, rel=0.1)
 
 
+@pytest.mark.parametrize("power", [2, 3])
+def test_powers_taken_in_place_are_those_of_the_tensor(power):
+    def run(m, x):
+        return m.b(m.a(x).clone().pow_(power))
+
+    assert_predicted(
+        lambda: Module(run, a=dense(), b=dense()), batch(256, N), backward=None, forward=0.05
+    )
+
+
 def test_two_predictions_of_one_model_are_equal():
     model, inputs = graph_attention(), (batch(NODES, N), edges())
     one, two = fanin.predict(model, inputs), fanin.predict(model, inputs)

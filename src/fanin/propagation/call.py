@@ -16,6 +16,17 @@ def functional_name(name: str) -> str:
     return name[:-1] if name.endswith("_") and not name.endswith("__") else name
 
 
+_OTHERWISE_CALLED = {
+    ("pow_", "Scalar"): "Tensor_Scalar",
+    ("pow_", "Tensor"): "Tensor_Tensor",
+    ("float_power_", "Scalar"): "Tensor_Scalar",
+    ("float_power_", "Tensor"): "Tensor_Tensor",
+    ("floor_divide_", "Tensor"): "default",
+    ("transpose_", "default"): "int",
+}
+"""In-place overloads whose functional twin bears another name: pow.Scalar raises a number."""
+
+
 @lru_cache(maxsize=4096)
 def resolve(name: str, overload: str) -> Any | None:
     """The recorded operation as a callable that does not write in place; None if unknown."""
@@ -23,7 +34,8 @@ def resolve(name: str, overload: str) -> Any | None:
         packet = getattr(torch.ops.aten, candidate, None) or _elsewhere(candidate)
         if packet is None:
             continue
-        found = getattr(packet, overload or "default", None)
+        changed = _OTHERWISE_CALLED.get((name, overload)) if candidate != name else None
+        found = getattr(packet, changed or overload or "default", None)
         if found is not None:
             return found
     return None
