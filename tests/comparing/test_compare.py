@@ -170,8 +170,9 @@ def test_rates_that_print_alike_are_not_taken_for_each_other():
 
 
 SCRIPT = """
-import sys, torch, fanin
+import signal, sys, torch, fanin
 from torch import nn
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell job ignores it
 x = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
 study = fanin.compare(
     lambda: nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 3)), (x, (x[:, 0] > 0).long()),

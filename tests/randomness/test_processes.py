@@ -60,7 +60,8 @@ def test_many_python_threads_at_once(threads):
 
 
 INTERRUPTED = """
-import torch, time, sys
+import signal, torch, time, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell job ignores it
 from fanin.randomness import Address, NormalDistribution, draw, fill, kernel_in_use
 torch.set_num_threads(2)
 target = torch.empty(1 << 24)
