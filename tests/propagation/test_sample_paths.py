@@ -12,6 +12,7 @@ from checks import assert_predicted, predicted_and_measured
 from torch.nn import functional as F  # noqa: N812
 
 import fanin
+from fanin.propagation import prediction
 
 NODES, EDGES, HEADS, N = 200, 400, 8, 256
 
@@ -61,8 +62,8 @@ def test_a_softmax_over_edges_is_predicted_through_its_parts():
 
 
 def test_shares_of_one_node_sum_to_one():
-    prediction = fanin.predict(graph_attention(), (batch(NODES, N), edges()))
-    share = next(s for s in prediction.tensors.values() if s.operation == "div")
+    signals = fanin.predict(graph_attention(), (batch(NODES, N), edges()))
+    share = next(s for s in signals.tensors.values() if s.operation == "div")
     assert share.sampled
     # 400 edges, each with one share of the 200 nodes' ones.
     assert share.mean == pytest.approx(NODES / EDGES, rel=1e-3)
@@ -76,8 +77,8 @@ def route(m, x):
 
 
 def test_chosen_weights_are_divided_by_their_own_sum():
-    prediction = fanin.predict(Module(route, router=dense(N, 8), experts=dense()), batch(128, N))
-    share = next(s for s in prediction.tensors.values() if s.operation == "div")
+    signals = fanin.predict(Module(route, router=dense(N, 8), experts=dense()), batch(128, N))
+    share = next(s for s in signals.tensors.values() if s.operation == "div")
     assert share.mean == pytest.approx(0.5, abs=1e-3)
     assert_predicted(
         lambda: Module(route, router=dense(N, 8), experts=dense()),
@@ -90,15 +91,25 @@ def test_chosen_weights_are_divided_by_their_own_sum():
     )
 
 
-def test_the_next_matrix_ends_a_path():
-    def run(m, x):
-        return m.b(F.gelu(m.a(x).sort(-1).values))
+def test_the_next_matrix_ends_a_path(monkeypatch):
+    """Samples are carried through GELU and a sum, and not past weights."""
+    kept = []
 
-    prediction = fanin.predict(Module(run, a=dense(), b=dense()), batch(64, N))
-    *_, last = prediction.tensors.values()
-    # Behind fresh weights nothing is left of the order: q′ = n σ² q, by the matrix's rule.
-    before = [s for s in prediction.tensors.values() if s.operation == "gelu"][-1]
-    assert last.rms == pytest.approx(before.rms, rel=0.1)
+    class Parts(prediction.CallParts):
+        def __init__(self):
+            super().__init__()
+            kept.append(self)
+
+    def run(m, x):
+        return m.b(F.gelu(m.a(x).sort(-1).values) + 1)
+
+    monkeypatch.setattr(prediction, "CallParts", Parts)
+    signals = fanin.predict(Module(run, a=dense(), b=dense()), batch(64, N))
+    (parts,) = kept
+    carried = {s.operation for s in signals.tensors.values() if s.tensor in parts.samples}
+    assert carried == {"mm", "sort", "gelu", "add"}
+    last = [s for s in signals.tensors.values() if s.operation == "mm"][-1]
+    assert last.tensor not in parts.samples
 
 
 @pytest.mark.parametrize("power", [2, 3])

@@ -146,7 +146,7 @@ def _step(call: Call, gradients: dict[int, Gradient], sent: Sent) -> None:
         }
         passes = sample_backward(call, totals)
     for number, way in enumerate(passes):
-        if way.output in outs and _is_float(call, way.tensor) and way.tensor in states:
+        if way.output in outs and call.is_float(way.tensor) and way.tensor in states:
             _send(call, way, number, gradients, sent)
 
 
@@ -252,7 +252,3 @@ def _join(
     pairs = total_pairs(gradients[out], states[out])
     profile = total_profile(gradients[out], states[out])
     gradients[out] = {("joined", out): _Component(pairs, profile=profile)}
-
-
-def _is_float(call: Call, tensor: int) -> bool:
-    return call.kind(tensor).startswith(("float", "bfloat"))

@@ -102,6 +102,10 @@ class Call:
         """Dtype of a tensor."""
         return self.graph.tensors[tensor].dtype
 
+    def is_float(self, tensor: int) -> bool:
+        """Whether a tensor holds real numbers, in which gradients are."""
+        return self.kind(tensor).startswith(("float", "bfloat"))
+
     def module_setting(self, name: str, default: Any = None) -> Any:
         """A plain setting of the module in which the operation ran."""
         module = self.graph.modules.get(self.operation.module)

@@ -116,3 +116,19 @@ def run_on(call: Call, tensors: Mapping[int, torch.Tensor]) -> list[Any] | None:
             return None
     values = [result] if isinstance(result, torch.Tensor) else list(result)
     return [value for value in values if isinstance(value, torch.Tensor)]
+
+
+def runs_of(
+    call: Call, times: int
+) -> tuple[list[dict[int, torch.Tensor]], list[list[torch.Tensor]]]:
+    """What so many runs of an operation read and made; both shorter where it cannot run."""
+    read, made = [], []
+    for again in range(times):
+        tensors = drawn_inputs(call, again)
+        with torch.no_grad():
+            found = None if tensors is None else run_on(call, tensors)
+        if tensors is None or found is None:
+            break
+        read.append(tensors)
+        made.append(found)
+    return read, made

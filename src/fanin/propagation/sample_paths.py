@@ -9,17 +9,16 @@ Backwards, derivatives go along the same runs.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import torch
 
 from fanin.propagation.call import Call
-from fanin.propagation.drawing import draw_like, drawn_inputs, run_on
+from fanin.propagation.drawing import draw_like, drawn_inputs, run_on, runs_of
 from fanin.propagation.layout import atoms_of
 from fanin.propagation.quadrature import Array
-from fanin.propagation.sampling import moments_under, pooled
-from fanin.propagation.state import State, measured
+from fanin.propagation.sampling import moments_under, state_of
+from fanin.propagation.state import State
 
 MOST_CARRIED = 1 << 19
 """Operations on more elements end a path."""
@@ -40,23 +39,17 @@ def carry_on(call: Call, outcomes: list[State | None]) -> list[State | None]:
     if any(t not in joined and not _is_fixed(call.states[t]) for t in inputs):
         return outcomes
     count = min(len(samples[t]) for t in inputs if t in samples)
-    runs: list[list[torch.Tensor]] = []
-    for again in range(count):
-        tensors = drawn_inputs(call, again)
-        with torch.no_grad():
-            found = None if tensors is None else run_on(call, tensors)
-        if tensors is None or found is None or not _fits(call, found):
-            return outcomes
-        runs.append(found)
-        for tensor in joined:
-            if tensor not in samples or len(samples[tensor]) == again < count:
-                samples.setdefault(tensor, []).append(tensors[tensor])
+    read, made = runs_of(call, count)
+    if len(made) < count or not all(_fits(call, found) for found in made):
+        return outcomes
+    for tensor in joined:
+        samples.setdefault(tensor, [tensors[tensor] for tensors in read])
     for k, out in enumerate(call.operation.outputs):
-        samples[out] = [run[min(k, len(run) - 1)] for run in runs]
+        samples[out] = [found[min(k, len(found) - 1)] for found in made]
     if not any(t in call.parts.made_of_samples for t in inputs):
         return outcomes
     call.parts.made_of_samples.update(call.operation.outputs)
-    return [_state_of(samples[out]) for out in call.operation.outputs]
+    return [state_of(samples[out]) for out in call.operation.outputs]
 
 
 def on_path(call: Call) -> bool:
@@ -64,7 +57,7 @@ def on_path(call: Call) -> bool:
     parts, operation = call.parts, call.operation
     if not any(t in parts.samples for t in operation.outputs):
         return False
-    if not any(t in parts.samples and _is_float(call, t) for t in operation.inputs):
+    if not any(t in parts.samples and call.is_float(t) for t in operation.inputs):
         return False
     made = any(t in parts.made_of_samples for t in operation.outputs)
     return made or any(t in parts.sample_gradients for t in operation.outputs)
@@ -79,7 +72,7 @@ def path_backward(call: Call, outside: Mapping[int, Array]) -> dict[int, Array]:
     """
     parts, operation = call.parts, call.operation
     floats = [t for t in dict.fromkeys(operation.inputs)
-              if t in parts.samples and _is_float(call, t)]  # fmt: skip
+              if t in parts.samples and call.is_float(t)]  # fmt: skip
     count = min(len(parts.samples[t]) for t in (*floats, *operation.outputs) if t in parts.samples)
     for again in range(count):
         tensors = drawn_inputs(call, again)
@@ -140,7 +133,7 @@ def _of_drawn_base(call: Call, tensor: int) -> bool:
     """Whether a tensor is a function of numbers that were drawn for another."""
     state = call.states[tensor]
     fixed = state.known is not None or state.base.std == 0.0
-    return not fixed and _is_float(call, tensor) and state.base.key in call.parts.drawn
+    return not fixed and call.is_float(tensor) and state.base.key in call.parts.drawn
 
 
 def _is_fixed(state: State) -> bool:
@@ -150,14 +143,3 @@ def _is_fixed(state: State) -> bool:
 def _fits(call: Call, results: list[torch.Tensor]) -> bool:
     shapes = [call.graph.tensors[t].shape for t in call.operation.outputs]
     return all(tuple(results[min(k, len(results) - 1)].shape) == s for k, s in enumerate(shapes))
-
-
-def _state_of(results: list[torch.Tensor]) -> State:
-    if results[0].is_floating_point() and len(results) > 1:
-        return replace(pooled(results), sampled=True)
-    keep = not results[0].is_floating_point()
-    return replace(measured(results[0], keep=keep), sampled=True)
-
-
-def _is_float(call: Call, tensor: int) -> bool:
-    return call.kind(tensor).startswith(("float", "bfloat"))

@@ -5,13 +5,12 @@ Nothing passes in silence: what is found this way is labelled ``sampled``, here 
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
 from fanin.propagation.call import Call
-from fanin.propagation.drawing import draw_like, drawn_inputs, run_on
+from fanin.propagation.drawing import draw_like, drawn_inputs, run_on, runs_of
 from fanin.propagation.layout import atoms_of
 from fanin.propagation.profile import FLAT, Profile, settled
 from fanin.propagation.quadrature import Array
@@ -38,18 +37,9 @@ def sample_forward(call: Call) -> list[State | None]:
 
     Small operations are run many times, so that chance is small beside the moments.
     """
-    runs: list[list[Any]] = []
-    read: list[dict[int, torch.Tensor]] = []
     times = _times(call)
     bring_along(call, times)
-    for again in range(times):
-        tensors = drawn_inputs(call, again)
-        with torch.no_grad():
-            found = None if tensors is None else run_on(call, tensors)
-        if tensors is None or found is None:
-            break
-        runs.append(found)
-        read.append(tensors)
+    read, runs = runs_of(call, times)
     if not runs:
         call.parts.note(f"{call.operation.name}: no rule, and not run; its output is a guess.")
         return [_guess(call, k) for k in range(len(call.operation.outputs))]
@@ -58,19 +48,22 @@ def sample_forward(call: Call) -> list[State | None]:
     states: list[State | None] = []
     for k, out in enumerate(call.operation.outputs):
         results = [run[k] if k < len(run) else run[0] for run in runs]
+        if any(tuple(result.shape) != call.graph.tensors[out].shape for result in results):
+            states.append(_guess(call, k))
+            continue
         if _is_small(results[0]):
             call.parts.samples[out] = results
             call.parts.made_of_samples.add(out)
-        if any(tuple(result.shape) != call.graph.tensors[out].shape for result in results):
-            call.parts.samples.pop(out, None)
-            call.parts.made_of_samples.discard(out)
-            states.append(_guess(call, k))
-        elif results[0].is_floating_point() and len(results) > 1:
-            states.append(replace(pooled(results), sampled=True))
-        else:
-            keep = not results[0].is_floating_point()
-            states.append(replace(measured(results[0], keep=keep), sampled=True))
+        states.append(state_of(results))
     return states
+
+
+def state_of(results: list[torch.Tensor]) -> State:
+    """The moments of one output over its runs, labelled as sampled."""
+    if results[0].is_floating_point() and len(results) > 1:
+        return replace(pooled(results), sampled=True)
+    keep = not results[0].is_floating_point()
+    return replace(measured(results[0], keep=keep), sampled=True)
 
 
 def _keep_inputs(call: Call, read: list[dict[int, torch.Tensor]]) -> None:
@@ -135,7 +128,7 @@ def _guess(call: Call, output: int) -> State:
         return _guessed_places(call, shape)
     for tensor in call.operation.inputs:
         state = call.states[tensor]
-        if call.kind(tensor).startswith(("float", "bfloat")):
+        if call.is_float(tensor):
             guess = independent(shape, state.mean, state.variance**0.5)
             return replace(guess, sampled=True)
     return replace(independent(shape, 0.0, 1.0), sampled=True)
@@ -161,11 +154,7 @@ def _guessed_places(call: Call, shape: tuple[int, ...]) -> State:
 def sample_backward(call: Call, totals: Mapping[int, Array]) -> list[Pass]:
     """Gradients of the inputs by automatic differentiation of one run on samples."""
     tensors = drawn_inputs(call)
-    floats = [
-        t
-        for t in dict.fromkeys(call.operation.inputs)
-        if call.kind(t).startswith(("float", "bfloat"))
-    ]
+    floats = [t for t in dict.fromkeys(call.operation.inputs) if call.is_float(t)]
     if tensors is None or not floats:
         return []
     for tensor in floats:

@@ -12,7 +12,7 @@ import torch
 from fanin.graph.graph import Graph, Operation
 from fanin.graph.vocabulary import COPIES, RESHAPES
 from fanin.propagation.call import Call, functional_name, resolve
-from fanin.propagation.drawing import drawn_inputs, run_on
+from fanin.propagation.drawing import runs_of
 from fanin.propagation.state import State
 
 MOST_STEPS = 24
@@ -36,19 +36,13 @@ def _run_step(call: Call, runs: int) -> bool:
     samples = call.parts.samples
     if any(out in samples for out in call.operation.outputs):
         return True
-    read, made = [], []
-    for again in range(runs):
-        tensors = drawn_inputs(call, again)
-        with torch.no_grad():
-            found = None if tensors is None else run_on(call, tensors)
-        if tensors is None or found is None:
-            return False
-        read.append(tensors)
-        made.append(found[0])
+    read, made = runs_of(call, runs)
+    if len(made) < runs:
+        return False
     for tensor in read[0]:
         if call.states[tensor].known is None and tensor not in samples:
             samples[tensor] = [tensors[tensor] for tensors in read]
-    samples[call.operation.outputs[0]] = made
+    samples[call.operation.outputs[0]] = [found[0] for found in made]
     return True
 
 

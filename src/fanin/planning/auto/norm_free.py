@@ -15,8 +15,8 @@ A constant c that scales the branch has done a part of the work: what is left fo
 SkipInit's α = 0 before layers of full size trains at a rate that falls with L, before layers of
 L^(−1/(2m−2)) at the same rate at 10 and at 50 blocks.
 
-Where attention stands in the stream the layers before the last keep their size, which the logits
-need; what the softmax takes no part in, the last layer of each branch, is zero all the same.
+Where attention stands in the stream, the layers before the last keep their size, which its logits
+need, and only the last layer of each branch is zero.
 """
 
 import math
@@ -61,19 +61,10 @@ def in_norm_free_branch(subject: Subject, circumstances: Circumstances) -> Decis
 def closed_beside_attention(subject: Subject, circumstances: Circumstances) -> Decision | None:
     """Zeros for the end of a branch in a stream of attention without any norm; else None."""
     role, branch = subject.role, subject.role.branch
-    if (
-        branch is None
-        or not branch.attends
-        or branch.normed
-        or branch.layers < 2
-        or branch.place < branch.layers
-        or not subject.writes_residual
-        or role.stream_branches < 2
-        or role.post_norm
-        or role.norm_after
-        or not _may_close(subject, circumstances)
-        or deliberate_zero(subject, circumstances) is not None
-    ):
+    ends = branch is not None and branch.attends and branch.place == branch.layers
+    if not (ends and _without_norms(subject) and subject.writes_residual):
+        return None
+    if not _may_close(subject, circumstances) or deliberate_zero(subject, circumstances):
         return None
     count = role.stream_branches
     reason = f"end of one of {count} branches without a norm, beside attention: 0, so that each "
@@ -82,16 +73,19 @@ def closed_beside_attention(subject: Subject, circumstances: Circumstances) -> D
 
 def is_norm_free(subject: Subject) -> bool:
     """Whether a weight stands in one of several plain branches of two or more layers, no norm."""
+    branch = subject.role.branch
+    return branch is not None and branch.plain and not branch.encloses and _without_norms(subject)
+
+
+def _without_norms(subject: Subject) -> bool:
     role, branch = subject.role, subject.role.branch
     return (
         branch is not None
         and role.stream_branches > 1
         and branch.layers > 1
-        and branch.plain
         and not role.post_norm
         and not role.norm_after
         and not branch.normed
-        and not branch.encloses
     )
 
 
