@@ -107,7 +107,7 @@ def cells(best_rival: Callable[[str], str | None]) -> Iterator[Cell]:
             yield Cell("mlp", 30, name, arm, 5)
     for arm in ARMS:
         for name in ("relu", "gelu", "tanh"):
-            yield Cell("cnn", 50, name, arm, 2, CNN_STEPS)
+            yield Cell("cnn", 50, name, arm, 5, CNN_STEPS)
     for depth in (300, 1000):
         for name in MLP_ACTIVATIONS:
             yield Cell("mlp", depth, name, "auto", 3, DEEP_STEPS)

@@ -4,7 +4,7 @@ For each model of ``architectures``: the weights are drawn (under a recipe, or a
 them), every tensor is predicted from the graph and the plan, and measured on one batch, as the
 root mean square over several draws of the weights: a single draw of a matrix 32 wide is itself
 off by more than the tolerance. Draws go on, up to 128 or 4 seconds, while two standard errors of a
-forward measurement exceed the tolerance. A tensor counts as right when its forward RMS is within
+measurement exceed the tolerance. A tensor counts as right when its forward RMS is within
 10 % and its gradient RMS within 20 %. Views, copies, uninitialised memory and the statistics that
 norms save are not counted; tensors that are exactly 0 where 0 was predicted are right.
 
@@ -27,6 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import fanin
 
 FORWARD, BACKWARD, LISTED_BELOW = 0.10, 0.20, 0.80
+Errors = dict[int, tuple[float, float]]
 MOST_DRAWS, MOST_SECONDS = 128, 4.0
 """More draws where the measurement is not clear after ``--draws`` of them: toy models are cheap."""
 NOT_COUNTED = {
@@ -131,14 +132,14 @@ class Score:
         self.wrong: tuple[Counter, Counter] = (Counter(), Counter())
         self.first: list[str | None] = [None, None]
         self.sampled = 0
-        self.unclear = 0
-        """Wrong forward where two standard errors of the measurement exceed the tolerance."""
+        self.unclear = [0, 0]
+        """Wrong where two standard errors of the measurement exceed the tolerance."""
 
     def add(
         self,
         predicted: fanin.Signals,
         measured: fanin.Signals,
-        errors: dict[int, float] | None = None,
+        errors: Errors | None = None,
     ) -> None:
         for found, guess in matched(measured, predicted):
             if found.operation in NOT_COUNTED or not found.finite or found.rms is None:
@@ -156,8 +157,9 @@ class Score:
                     self.right[k] += 1
                 else:
                     self.wrong[k][found.operation] += 1
-                    unsure = 2 * (errors or {}).get(found.tensor, 0.0) > tolerance
-                    self.unclear += k == 0 and unsure
+                    self.unclear[k] += (
+                        errors is not None and 2 * errors[found.tensor][k] > tolerance
+                    )
                     if self.first[k] is None or k == 1:
                         ratio = float("nan") if value is None or not truth else value / truth
                         self.first[k] = f"{found.operation}@{found.module} ×{ratio:.2f}"
@@ -166,18 +168,19 @@ class Score:
         return self.right[k] / self.total[k] if self.total[k] else 1.0
 
 
-def pooled(runs: list[fanin.Signals]) -> tuple[fanin.Signals, dict[int, float]]:
-    """One measurement, root mean squares over draws of the weights, and the forward RMS's
-    relative standard errors.
+def pooled(runs: list[fanin.Signals]) -> tuple[fanin.Signals, Errors]:
+    """One measurement, root mean squares over draws of the weights, and their relative standard
+    errors, forward and gradient.
     """
-    if len(runs) == 1:
-        return runs[0], {}
     columns = [[first for first, _ in matched(runs[0], runs[0])]]
     columns += [[other for _, other in matched(runs[0], run)] for run in runs[1:]]
     tensors, errors = {}, {}
     for row in zip(*columns, strict=True):
         seen = [s for s in row if s is not None]
-        errors[row[0].tensor] = standard_error([s.rms for s in seen if s.rms is not None])
+        errors[row[0].tensor] = (
+            standard_error([s.rms for s in seen if s.rms is not None]),
+            standard_error([s.gradient_rms for s in seen if s.gradient_rms is not None]),
+        )
         tensors[row[0].tensor] = dataclasses.replace(
             row[0],
             rms=quadratic_mean([s.rms for s in seen]),
@@ -226,7 +229,7 @@ def score(build: Any, recipe: str, seed: int, draws: int) -> tuple[Score, fanin.
                 _ready(model)
             runs.append(fanin.measure(model, inputs))
         measured, errors = pooled(runs)
-        unclear = any(2 * error > FORWARD for error in errors.values())
+        unclear = any(2 * f > FORWARD or 2 * g > BACKWARD for f, g in errors.values())
         if not unclear or len(runs) >= MOST_DRAWS or time.process_time() - began > MOST_SECONDS:
             break
     predicted = fanin.predict(model, inputs, plan)
@@ -283,7 +286,7 @@ def main() -> None:
             totals.right[k] += found.right[k]
             totals.total[k] += found.total[k]
             totals.wrong[k].update(found.wrong[k])
-        totals.unclear += found.unclear
+        totals.unclear = [a + b for a, b in zip(totals.unclear, found.unclear, strict=True)]
         if min(found.share(0), found.share(1)) < LISTED_BELOW:
             below.append((name, found, predicted.notes))
             if options.verbose:
@@ -294,8 +297,8 @@ def main() -> None:
         print(f"{label} RMS within {tolerance:.0%}: {totals.right[k]} of {totals.total[k]} tensors "
               f"({totals.share(k):.1%}); most often wrong: "
               + ", ".join(f"{n} {c}" for n, c in totals.wrong[k].most_common(8)))  # fmt: skip
-    print(f"forward, of those wrong: {totals.unclear} where two standard errors of the measurement "
-          f"exceed {FORWARD:.0%}")  # fmt: skip
+    print(f"of those wrong, two standard errors of the measurement exceed the tolerance: "
+          f"{totals.unclear[0]} forward, {totals.unclear[1]} gradient")  # fmt: skip
     print(f"\nbelow {LISTED_BELOW:.0%} ({len(below)}):")
     for name, found, notes in below:
         print(f"  {name}: forward {found.share(0):.0%} (first {found.first[0]}), gradient "
