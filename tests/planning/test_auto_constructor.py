@@ -7,31 +7,6 @@ from torch import nn
 import fanin
 
 
-class Modulated(nn.Module):
-    def __init__(self, blocks, zero):
-        super().__init__()
-        self.inner = nn.ModuleList(nn.Linear(8, 8) for _ in range(blocks))
-        self.modulation = nn.ModuleList(nn.Linear(8, 16) for _ in range(blocks))
-        self.norm = nn.LayerNorm(8, elementwise_affine=False)
-        if zero:
-            for layer in self.modulation:
-                nn.init.zeros_(layer.weight)
-
-    def forward(self, x, c):
-        for inner, modulation in zip(self.inner, self.modulation, strict=True):
-            scale, shift = modulation(nn.functional.silu(c))[:, None].chunk(2, -1)
-            x = x + inner(self.norm(x) * (1 + scale) + shift)
-        return x
-
-
-@pytest.mark.parametrize(("blocks", "zero", "said"), [(1, False, 1), (3, False, 1), (3, True, 0)])
-def test_random_modulation_is_advised_against(blocks, zero, said):
-    plan = fanin.plan(Modulated(blocks, zero), (torch.randn(2, 5, 8), torch.randn(2, 8)))
-    found = [a for a in plan.advice if "adaLN-Zero" in a]
-    assert len(found) == said
-    assert all("modulation.0.weight" in a for a in found)
-
-
 class Residual(nn.Module):
     def __init__(self, blocks, scale):
         super().__init__()

@@ -315,6 +315,37 @@ def test_experts_count_their_own_inputs_and_the_router_starts_even():
     assert plan["router.weight"].std == pytest.approx(0.1 / 4)
 
 
+class OwnTable(nn.Module):
+    """A table whose class is no ``nn.Embedding``, as quantised ones are."""
+
+    def __init__(self, rows, width):
+        super().__init__()
+        self.weight = nn.Parameter(0.02 * torch.randn(rows, width))
+
+    def forward(self, ids):
+        return F.embedding(ids, self.weight)
+
+
+@pytest.mark.parametrize("looked_up", [True, False])
+def test_positions_that_are_looked_up_are_a_table_whoever_wrote_its_class(looked_up):
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.places = nn.Embedding(50, WIDTH), OwnTable(12, WIDTH)
+            self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 5)
+
+        def forward(self, ids):
+            places = self.places(torch.arange(12)) if looked_up else self.places.weight
+            return self.head(self.norm(self.words(ids) + places))
+
+    plan = fanin.plan(Positions(), torch.zeros(2, 12, dtype=torch.long))
+    positions = plan["places.weight"]
+    if looked_up:
+        assert positions.scheme == plan["words.weight"].scheme
+    else:  # added whole: what its author drew
+        assert positions.action == "leave"
+
+
 def test_relative_positions_are_small_beside_the_logits():
     class Relative(Layer):
         def __init__(self):

@@ -4,9 +4,9 @@ A denoiser gives something of its input's shape, and reads a time step beside it
 sample, turned into sines and cosines before the first weight reads it.  Ho et al. (2020) and
 Dhariwal & Nichol (2021) start at zero the last convolution of every residual block, the output of
 every attention and the last convolution of the model (the former: at 1e-10), Peebles & Xie (2023)
-the modulations of a transformer and its last layer.  Each of them gets a gradient at the first step
-or at the second: branches are closed in one place only, by their gate or by their last weight, and
-a branch within a closed branch is left open.
+the last layer of a transformer and its modulations, which are at zero in any model.  Each of them
+gets a gradient at the first step or at the second: branches are closed in one place only, by their
+gate or by their last weight, and a branch within a closed branch is left open.
 """
 
 import math
@@ -28,14 +28,12 @@ _MOST_CHANNELS = 2
 def closed_in_denoiser(subject: Subject, circumstances: Circumstances) -> Decision | None:
     """Zeros for what a diffusion network starts at zero; None for every other weight."""
     role = subject.role
-    if role.role not in _WRITERS | {Role.HEAD, Role.MODULATION}:
+    if role.role not in _WRITERS | {Role.HEAD}:
         return None
     why = time_step(circumstances)
     if not why or subject.parametrised or deliberate_zero(subject, circumstances):
         return None
-    if role.role is Role.MODULATION and role.neutral_at_zero:
-        what = "modulation: 0, so that every block starts as the identity (adaLN-Zero)"
-    elif role.role is Role.HEAD and not subject.writes_residual and not _shut(circumstances):
+    if role.role is Role.HEAD and not subject.writes_residual and not _shut(circumstances):
         what = "the output of a diffusion net: 0, its mean (Ho et al. 2020)"
     elif role.role in _WRITERS and _closes(subject) and _is_unet(circumstances):
         what = "end of a residual branch of a diffusion UNet: 0, so that it starts as the identity"

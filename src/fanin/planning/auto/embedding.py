@@ -28,7 +28,7 @@ def embedding(subject: Subject, circumstances: Circumstances) -> Decision:
     """
     role, evidence = subject.role, subject.role.evidence
     if role.kind == "attention bias":
-        return _bias_of_scores(subject)
+        return _bias_of_scores(subject, circumstances)
     if role.role is Role.POSITION_TABLE:
         return _positions(subject, circumstances)
     std = _std(subject, circumstances)
@@ -127,24 +127,39 @@ def _constant_upstream(graph: Graph, tensor: int) -> float:
     return abs(factor) or 1.0
 
 
-def _kept(subject: Subject) -> Decision | None:
-    """A table that no torch.nn class made: its author's values."""
-    if subject.on_meta or subject.layer_type in {"Embedding", "EmbeddingBag"}:
+def _kept(subject: Subject, circumstances: Circumstances) -> Decision | None:
+    """A parameter that is added whole, which no torch.nn class made: its author's values.
+
+    One that is looked up is a table like the tokens', whoever wrote its class.
+    """
+    made = subject.layer_type in {"Embedding", "EmbeddingBag"}
+    if subject.on_meta or made or subject.name in _looked_up(circumstances):
         return None
     value = "" if subject.constant is None else f" ({subject.constant:g})"
     reason = f"position table: its constructor's values{value} stay"
     return leave(reason, *subject.role.evidence)
 
 
-def _bias_of_scores(subject: Subject) -> Decision:
+@once_per_model
+def _looked_up(circumstances: Circumstances) -> frozenset[str]:
+    """Parameters whose rows ``embedding`` picks."""
+    graph = circumstances.graph
+    if graph is None:
+        return frozenset()
+    lookups = (op for op in graph.operations if op.name == "embedding")
+    return frozenset(name for op in lookups for t in op.inputs for name in _names(graph, t))
+
+
+def _bias_of_scores(subject: Subject, circumstances: Circumstances) -> Decision:
     """Relative positions: small beside logits of std 1, so that content is seen too."""
     reason = f"added to attention's logits: N(0, {POSITION_STD}²)"
-    return _kept(subject) or Decision(Normal(std=POSITION_STD), reason, subject.role.evidence)
+    kept = _kept(subject, circumstances)
+    return kept or Decision(Normal(std=POSITION_STD), reason, subject.role.evidence)
 
 
 def _positions(subject: Subject, circumstances: Circumstances) -> Decision:
     """As large as the token embeddings that they are added to."""
-    kept = _kept(subject)
+    kept = _kept(subject, circumstances)
     if kept is not None:
         return kept
     evidence = subject.role.evidence

@@ -1,11 +1,11 @@
 """Layers that steer or end the model: heads, modulation, routers of experts."""
 
 from fanin.graph.role import Role
-from fanin.planning.auto.intent import deliberate_zero
+from fanin.planning.auto.intent import deliberate_zero, shows_intent
 from fanin.planning.auto.plain_stack import behind_deep_stack
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject, once_per_model
-from fanin.schemes import LeCun, VarianceScaling
+from fanin.schemes import LeCun, VarianceScaling, Zeros
 
 LOGIT_STD = 0.25
 """Small enough that the loss starts at ln C (σ²/2 = .03 above it), large enough that the layers
@@ -50,15 +50,29 @@ def follows_post_norm(circumstances: Circumstances) -> bool:
 
 
 def modulation(subject: Subject, circumstances: Circumstances) -> Decision:
-    """Scales and shifts of another stream: the constructor's zeros, else 1/fan_in.
+    """Zeros where every stream then passes as it is (adaLN-Zero, Peebles & Xie 2023).
 
-    Zero is adaLN-Zero's start, but only where 1 is added to the scale: that is the author's call.
+    Random ones multiply each stream by 1 + noise that depends on the condition alone, and gate
+    every branch at random. Where zeros would shut a path: 1/fan_in.
     """
     kept = deliberate_zero(subject, circumstances)
     if kept is not None:
         return kept
-    reason = "modulation: 1/fan_in (the recipe 'dit' starts it at 0)"
-    return Decision(LeCun(), reason, subject.role.evidence)
+    role = subject.role
+    if role.neutral_at_zero and not subject.parametrised and not _closed_by_author(circumstances):
+        why = "modulation: 0, so that every block starts as the identity (adaLN-Zero)"
+        return Decision(Zeros(), why, role.evidence)
+    return Decision(LeCun(), "modulation: 1/fan_in", role.evidence)
+
+
+@once_per_model
+def _closed_by_author(circumstances: Circumstances) -> bool:
+    """Whether a gated branch ends in zeros already: its gate must not be zero too."""
+    return shows_intent(circumstances) and any(
+        s.constant == 0 and s.writes_residual and s.role.branch is not None and s.role.branch.gated
+        for s in circumstances
+        if s.is_layer_weight
+    )
 
 
 def router(subject: Subject, circumstances: Circumstances) -> Decision:
