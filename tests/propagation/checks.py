@@ -9,17 +9,24 @@ import fanin
 
 
 def predicted_and_measured(
-    build: Callable[[], nn.Module], inputs: object, draws: int = 8
+    build: Callable[[], nn.Module], inputs: object, draws: int = 8, recipe: str | None = None
 ) -> list[tuple[fanin.Signals | object, float, float, float | None, float | None]]:
-    """Rows of (signal, predicted RMS, measured RMS, predicted and measured gradient RMS)."""
+    """Rows of (signal, predicted RMS, measured RMS, predicted and measured gradient RMS).
+
+    Without a recipe the weights of one build are what is predicted from, chance and all.
+    """
     torch.manual_seed(0)
     model = build()
-    prediction = fanin.predict(model, inputs)
+    plan = None if recipe is None else fanin.plan(model, inputs, recipe)
+    prediction = fanin.predict(model, inputs, plan)
     forward: dict[int, list[float]] = {}
     backward: dict[int, list[float]] = {}
     for seed in range(draws):
         torch.manual_seed(seed)
-        found = fanin.measure(build(), inputs)
+        drawn = build()
+        if plan is not None:
+            fanin.apply(plan, drawn, seed=seed)
+        found = fanin.measure(drawn, inputs)
         for tensor, signal in found.tensors.items():
             if signal.rms is not None:
                 forward.setdefault(tensor, []).append(signal.rms**2)
@@ -48,11 +55,12 @@ def assert_predicted(
     draws: int = 8,
     sampled: bool = False,
     skip: tuple[str, ...] = (),
+    recipe: str | None = None,
 ) -> None:
     """Every main output of every operation within the tolerances, none sampled unless allowed."""
     seen = set()
     for signal, rms, truth, gradient, gradient_truth in predicted_and_measured(
-        build, inputs, draws
+        build, inputs, draws, recipe
     ):
         key = (signal.operation, signal.module, signal.shape)
         statistic = signal.operation.startswith("native_") and any(k[:2] == key[:2] for k in seen)

@@ -7,7 +7,7 @@ so that its mean is 1. Axes along which nothing changes have length 1; None stan
 at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
@@ -145,15 +145,29 @@ def added(
 
 
 def levels(profile: Array) -> tuple[Array, Array, np.ndarray]:
-    """Distinct powers of a profile, their shares, and which of them each place has."""
+    """Distinct powers of a profile, their shares, and which of them each place has.
+
+    Where they are many, roots of the power in even steps are joined: a single weak corner keeps a
+    level of its own.
+    """
     flat = profile.ravel()
     distinct, places = np.unique(np.round(flat, 6), return_inverse=True)
     if len(distinct) > MOST_LEVELS:
-        # Ranges of equal numbers of places, each at its mean power.
-        edges = np.quantile(flat, np.linspace(0, 1, MOST_LEVELS + 1)[1:-1])
-        places = np.searchsorted(edges, flat)
-        counts = np.bincount(places, minlength=MOST_LEVELS)
-        sums = np.bincount(places, weights=flat, minlength=MOST_LEVELS)
-        distinct = sums / np.maximum(counts, 1)
+        roots = np.sqrt(flat)
+        edges = np.linspace(roots.min(), roots.max(), MOST_LEVELS + 1)[1:-1]
+        _, places = np.unique(np.searchsorted(edges, roots), return_inverse=True)
+        counts = np.bincount(places)
+        distinct = np.bincount(places, weights=flat) / counts
     shares: Array = np.bincount(places.ravel(), minlength=len(distinct)) / flat.size
     return distinct, shares, places.reshape(profile.shape)
+
+
+def at_each_power(profile: Array, function: Callable[[float], float]) -> Array:
+    """A smooth function of the power at every place: between a few powers by straight lines."""
+    flat = np.round(profile.ravel(), 6)
+    distinct, places = np.unique(flat, return_inverse=True)
+    if len(distinct) <= MOST_LEVELS:
+        return np.array([function(float(p)) for p in distinct])[places].reshape(profile.shape)
+    nodes = np.linspace(distinct[0] ** 0.5, distinct[-1] ** 0.5, MOST_LEVELS) ** 2
+    found = np.interp(profile.ravel(), nodes, [function(float(p)) for p in nodes])
+    return np.asarray(found).reshape(profile.shape)

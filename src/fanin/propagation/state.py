@@ -17,7 +17,7 @@ import torch
 from fanin.propagation.base import Base, at_power
 from fanin.propagation.layout import Axes, atoms_of, plain_axes, shape_of
 from fanin.propagation.pieces import Pieces
-from fanin.propagation.profile import MOST_PLACES, Profile, levels, settled, taken
+from fanin.propagation.profile import MOST_PLACES, Profile, at_each_power, settled, taken
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation, pair_moments
 
 _fresh = itertools.count()
@@ -203,11 +203,13 @@ def function_of(state: State, values: Array) -> State:
     mean, profile = expectation(values), None
     pairs = pair_moments(values, base.correlations)
     if base.profile is not None:
-        powers, shares, places = levels(base.profile)
-        at = [at_power(values, base, float(power)) for power in powers]
-        squares = np.array([expectation(v**2) for v in at])
-        mean = float(shares @ np.array([expectation(v) for v in at]))
-        profile, second = settled(squares[places])
+        inner = base.profile
+
+        def of_power(moment: Callable[[Array], float]) -> Array:
+            return at_each_power(inner, lambda power: moment(at_power(values, base, power)))
+
+        mean = float(of_power(expectation).mean())
+        profile, second = settled(of_power(lambda v: expectation(v**2)))
         first = float(pairs.flat[0])
         pairs = pairs * (second / first) if first > 0 else np.full_like(pairs, second)
         if profile is not None:
@@ -253,15 +255,15 @@ def measured(tensor: torch.Tensor, *, keep: bool) -> State:
     state = gaussian(axes, float(data.mean()), pairs, profile=profile)
     if not keep:
         # What data look like: images are no Gaussians.
-        state = distributed(state, _quantiles(data.numpy()))
+        state = distributed(state, quantiles_of(data.numpy()))
     elif profile is not None and data.std() > 0:
         # The profile says how large it is where; what is left is its sign.
-        state = distributed(state, _quantiles(np.sign(data.numpy())) * state.second_moment**0.5)
+        state = distributed(state, quantiles_of(np.sign(data.numpy())) * state.second_moment**0.5)
     level = float(value.double().min()) if blocked is not None else 0.0
     return replace(state, known=value if keep else None, blocked=blocked, blocked_level=level)
 
 
-def _quantiles(data: Array) -> Array:
+def quantiles_of(data: Array) -> Array:
     """The increasing function of a standard normal number that has the data's distribution."""
     flat = data.ravel()
     flat = np.sort(flat[:: max(1, flat.size // MOST_PLACES)])
@@ -272,18 +274,19 @@ def _quantiles(data: Array) -> Array:
     return values if spread == 0 else flat.mean() + (values - mean) * (flat.std() / spread)
 
 
-def pair_moments_of(data: Array) -> Array:
+def pair_moments_of(data: Array, runs: int = 0) -> Array:
     """E[x x′] of an array for every set of axes along which x and x′ differ, by brute force.
 
     The mean over an axis squares into pairs that may agree there; taking the n agreeing ones out
-    of the n² leaves the pairs that differ.
+    of the n² leaves the pairs that differ. The first ``runs`` axes number experiments: no pair
+    differs there.
     """
-    rank = data.ndim
+    rank = data.ndim - runs
     means = np.empty((2,) * rank)
     for kind in itertools.product((0, 1), repeat=rank):
-        over = tuple(axis for axis, bit in enumerate(kind) if bit)
+        over = tuple(runs + axis for axis, bit in enumerate(kind) if bit)
         means[kind] = np.mean(np.square(data.mean(axis=over) if over else data))
-    for axis, n in enumerate(data.shape):
+    for axis, n in enumerate(data.shape[runs:]):
         same, mixed = np.take(means, 0, axis), np.take(means, 1, axis)
         differ = (mixed - same / n) / (1 - 1 / n) if n > 1 else same
         means = np.stack([same, differ], axis=axis)

@@ -1,6 +1,6 @@
 """Windows over positions: what pools and resized maps share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -54,16 +54,16 @@ def resized(pairs: Array, given: Sequence[int], made: Sequence[int]) -> Array:
     return pairs
 
 
-def to_windows(call: Call, dims: Sequence[int]) -> Carry:
-    """Each place receives from the windows that it lies in."""
+def windows_along(call: Call, dims: Sequence[int]) -> dict[int, Array] | None:
+    """Which places each window holds, by axis, as 0 and 1: (windows, places); None if too many."""
     state, made = call.state(0), call.shape()
     count = len(dims)
     adaptive = call.name.lstrip("_").startswith("adaptive")
-    steps = {}
+    found = {}
     for k, d in enumerate(dims):
         n, out = state.shape[d], made[d]
         if n * out > 1 << 22:
-            return forgotten
+            return None
         if adaptive:
             first = np.arange(out) * n // out
             last = -(-(np.arange(out) + 1) * n // out)
@@ -72,6 +72,49 @@ def to_windows(call: Call, dims: Sequence[int]) -> Carry:
             stride = per_axis(call.raw(2) or call.raw(1), count)[k]
             first = np.arange(out) * stride - per_axis(call.raw(3, "padding", 0) or 0, count)[k]
             last = first + taps
-        places = np.arange(n)[:, None]
-        steps[d] = ((places >= first) & (places < last)).astype(float)
-    return resampled(steps)
+        places = np.arange(n)
+        found[d] = ((places >= first[:, None]) & (places < last[:, None])).astype(float)
+    return found
+
+
+def off_diagonal(matrix: Array) -> float:
+    """Mean of the elements off the diagonal."""
+    n = len(matrix)
+    return float((matrix.sum() - np.trace(matrix)) / (n * (n - 1))) if n > 1 else 0.0
+
+
+def pulled_back(
+    pairs: Array, made: Sequence[int], given: Sequence[int], matrices: Mapping[int, Array]
+) -> Array:
+    """Pair moments of Aᵀ g, axis by axis: of each old place all the new ones it is part of.
+
+    Args:
+        pairs: of g, one atom an axis.
+        made: shape of g.
+        given: shape of what A was applied to.
+        matrices: A of some axes, (made, given).
+    """
+    found = resized(pairs, made, given)
+    for d, a in matrices.items():
+        own, all_pairs = a.T @ a, np.outer(a.sum(0), a.sum(0))
+        if given[d] == 1:
+            # One old place: the sum over all the new ones.
+            at = sum(m != 1 for m in made[:d])
+            ratio = pairs.take(1, at).flat[0] / pairs.flat[0] if made[d] > 1 else 1.0
+            found = found * (float(own[0, 0]) + float(all_pairs[0, 0] - own[0, 0]) * ratio)
+            continue
+        at = sum(m != 1 for m in given[:d])
+        same, differ = np.take(found, 0, at), np.take(found, 1, at)
+        one, two = float(np.diag(own).mean()), off_diagonal(own)
+        whole_one, whole_two = float(np.diag(all_pairs).mean()), off_diagonal(all_pairs)
+        found = np.stack(
+            [one * same + (whole_one - one) * differ, two * same + (whole_two - two) * differ],
+            axis=at,
+        )
+    return found
+
+
+def to_windows(call: Call, dims: Sequence[int]) -> Carry:
+    """Each place receives from the windows that it lies in."""
+    found = windows_along(call, dims)
+    return forgotten if found is None else resampled({d: a.T for d, a in found.items()})

@@ -24,6 +24,7 @@ from fanin.propagation.carrying import Carried, Carry, unchanged
 from fanin.propagation.families.pointwise import mover, times
 from fanin.propagation.families.views import reshaped
 from fanin.propagation.layout import Axes, fit, fit_flat
+from fanin.propagation.norm_parts import levelled_parts, powers_of_parts
 from fanin.propagation.norm_power import (
     NormPower,
     normalised_values,
@@ -110,7 +111,11 @@ def norm(call: Call) -> list[State | None]:
     unit_pairs = fit_flat(centred * level, view.axes, state.axes)
     mean = 0.0 if plan.centre else state.mean * level**0.5
     unit = gaussian(state.axes, mean, unit_pairs)
-    unit = with_powers(unit, _levelled(view, plan, power, state.shape))
+    channels = _powers_of_parts(call, plan)
+    if channels is None:
+        unit = with_powers(unit, _levelled(view, plan, power, state.shape))
+    else:
+        unit = with_powers(unit, levelled_parts(view, plan.dims, plan.eps, channels))
     values = normalised_values(round(divided.bounded, 4), round(divided.uneven, 4))
     if values is not None and plan.centre and unit.base.std > 0:
         unit = distributed(unit, unit.base.std * values)
@@ -139,6 +144,14 @@ def _levelled(view: State, plan: _Plan, power: float, shape: Sequence[int]) -> P
     profile, mean = settled(found)
     back = profiles.reshaped(profile, view.shape, shape)
     return np.full((1,) * len(shape), mean) if back is None else back * mean
+
+
+def _powers_of_parts(call: Call, plan: _Plan) -> Array | None:
+    """Of the channels of a batch norm; None where all are of one kind, or none are told apart."""
+    source = call.tensor(0)
+    if plan.parameter_axis != 1 or 1 in plan.dims or source is None:
+        return None
+    return powers_of_parts(call, source, plan.dims)
 
 
 def _statistics(call: Call, inverse: float, mean: State | None) -> list[State | None]:
@@ -197,7 +210,7 @@ def norm_backward(call: Call) -> list[Pass]:
     source = call.tensor(0)
     if source is not None:
         along = None if plan.fixed is not None else move_along
-        carry = _by_own_power(plan, view, state)
+        carry = _by_own_power(plan, view, state, _powers_of_parts(call, plan))
         passes.append(Pass(source, move, carry=carry, move_along=along))
     for position, factor_pairs in (
         (plan.weight_position, aligned(made, unit)[1].pairs),
@@ -224,13 +237,17 @@ def norm_backward(call: Call) -> list[Pass]:
     return passes
 
 
-def _by_own_power(plan: _Plan, view: State, state: State) -> Carry:
+def _by_own_power(plan: _Plan, view: State, state: State, channels: Array | None) -> Carry:
     """Each place is divided by its own power: weak ones receive large gradients."""
     others = view.profile
-    if plan.fixed is not None or others is None:
+    if plan.fixed is not None or (others is None and channels is None):
         return unchanged
-    powers = others.mean(axis=tuple(plan.dims), keepdims=True)
     q = view.second_moment
+    if channels is not None:
+        q = float(channels.mean())
+        powers = channels / q if q > 0 else np.ones_like(channels)
+    else:
+        powers = even(others, len(view.shape)).mean(axis=tuple(plan.dims), keepdims=True)
     level = q / (q + plan.eps) if q > 0 else 1.0
     inverse = 1 / np.maximum(level * powers + (1 - level), 1e-12)
 

@@ -21,7 +21,7 @@ from fanin.propagation.call import Call, rebuilt_arguments, resolve
 from fanin.propagation.carrying import weighted
 from fanin.propagation.elementwise import first_of, is_pointwise
 from fanin.propagation.layout import Axes, fit, shape_of
-from fanin.propagation.profile import Profile, levels
+from fanin.propagation.profile import Profile, at_each_power
 from fanin.propagation.quadrature import COUNT, WEIGHTS, Array, expectation, pair_moments
 from fanin.propagation.registry import Pass
 from fanin.propagation.state import State, function_of, gaussian, measured
@@ -263,9 +263,8 @@ def _steep_places(slope: Array, base: Base) -> Profile:
     whole = expectation(slope**2)
     if whole <= 0.0:
         return None
-    powers, _, places = levels(base.profile)
-    squares = [expectation(at_power(slope, base, float(power)) ** 2) for power in powers]
-    found: Array = np.asarray(squares)[places] / whole
+    powers = at_each_power(base.profile, lambda p: expectation(at_power(slope, base, p) ** 2))
+    found: Array = powers / whole
     return None if np.ptp(found) < 1e-6 else found
 
 

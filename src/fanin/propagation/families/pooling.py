@@ -13,11 +13,13 @@ from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, with_powers
 from fanin.propagation.windows import (
     per_axis,
+    pulled_back,
     resized,
     spatial_axes,
     to_windows,
     under_plain,
     window_average,
+    windows_along,
 )
 
 
@@ -130,13 +132,26 @@ def average_pool_backward(call: Call) -> list[Pass]:
     if tensor is None:
         return []
     dims, sizes = _average_windows(call)
+    windows = windows_along(call, dims)
 
     def move(pairs: Array) -> Array:
-        found = fit(pairs, made.axes, plain_axes(made.shape))
-        found = resized(found, made.shape, state.shape)
-        for d, size in zip(dims, sizes, strict=True):
-            reached = made.shape[d] * size / state.shape[d]
-            found = found * reached / size**2
+        plain = fit(pairs, made.axes, plain_axes(made.shape))
+        if windows is None:
+            found = resized(plain, made.shape, state.shape)
+            for d, size in zip(dims, sizes, strict=True):
+                found = found * (made.shape[d] / (state.shape[d] * size))
+        else:
+            found = pulled_back(plain, made.shape, state.shape, _averages(call, windows, sizes))
         return fit(found, plain_axes(state.shape), state.axes)
 
     return [Pass(tensor, move, carry=to_windows(call, dims))]
+
+
+def _averages(call: Call, windows: dict[int, Array], sizes: Sequence[float]) -> dict[int, Array]:
+    """What each window takes from each place, by axis."""
+    adaptive = call.name.lstrip("_").startswith("adaptive")
+    includes = not adaptive and bool(call.raw(5, "count_include_pad", True))
+    return {
+        d: a / (size if includes else np.maximum(a.sum(axis=1, keepdims=True), 1))
+        for (d, a), size in zip(windows.items(), sizes, strict=True)
+    }

@@ -17,7 +17,7 @@ from fanin.propagation.profile import MOST_PLACES
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, with_powers
-from fanin.propagation.windows import resized, spatial_axes, under_plain
+from fanin.propagation.windows import off_diagonal, pulled_back, resized, spatial_axes, under_plain
 
 _PADDED = (
     "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
@@ -94,11 +94,6 @@ def _mixed(pairs: Array, axis: int, same: float, other: float) -> Array:
     return np.stack([share * agree + (1 - share) * differ for share in shares], axis=axis)
 
 
-def _off_diagonal(matrix: Array) -> float:
-    n = len(matrix)
-    return float((matrix.sum() - np.trace(matrix)) / (n * (n - 1))) if n > 1 else 0.0
-
-
 @forward(*_RESIZED, *_PADDED)
 def resize(call: Call) -> State:
     """Σ A² q + (1 − Σ A²) ρ q at each place: between two of the old ones it is weaker."""
@@ -114,7 +109,7 @@ def resize(call: Call) -> State:
             continue
         position = sum(n != 1 for n in state.shape[:d])
         together = a @ a.T
-        pairs = _mixed(pairs, position, float(np.diag(together).mean()), _off_diagonal(together))
+        pairs = _mixed(pairs, position, float(np.diag(together).mean()), off_diagonal(together))
         weights = np.stack([np.diag(together), 1 - np.diag(together)])
         powers = np.tensordot(powers, weights, axes=(0, 0))
     made = gaussian(plain_axes(call.shape()), state.mean, resized(pairs, state.shape, call.shape()))
@@ -144,25 +139,8 @@ def resize_backward(call: Call) -> list[Pass]:
     state, made = call.state(0), call.made()
 
     def move(pairs: Array) -> Array:
-        found = resized(fit(pairs, made.axes, plain_axes(made.shape)), made.shape, state.shape)
-        for d, a in matrices.items():
-            own, all_pairs = a.T @ a, np.outer(a.sum(0), a.sum(0))
-            if state.shape[d] == 1:
-                # One old place: the sum over all the new ones.
-                n = made.shape[d]
-                at = sum(m != 1 for m in made.shape[:d])
-                whole = fit(pairs, made.axes, plain_axes(made.shape))
-                ratio = whole.take(1, at).flat[0] / whole.flat[0] if n > 1 else 1.0
-                found = found * (float(own[0, 0]) + float(all_pairs[0, 0] - own[0, 0]) * ratio)
-                continue
-            at = sum(m != 1 for m in state.shape[:d])
-            same, differ = np.take(found, 0, at), np.take(found, 1, at)
-            one, two = float(np.diag(own).mean()), _off_diagonal(own)
-            whole_one, whole_two = float(np.diag(all_pairs).mean()), _off_diagonal(all_pairs)
-            found = np.stack(
-                [one * same + (whole_one - one) * differ, two * same + (whole_two - two) * differ],
-                axis=at,
-            )
+        plain = fit(pairs, made.axes, plain_axes(made.shape))
+        found = pulled_back(plain, made.shape, state.shape, matrices)
         return fit(found, plain_axes(state.shape), state.axes)
 
     steps = {d: (a**2).T for d, a in matrices.items()}
