@@ -205,9 +205,8 @@ def _rows_of_tables(circumstances: Circumstances) -> Mapping[int, frozenset[str]
         return behind
     tables = {s.name for s in circumstances if s.is_table}
     for tensor in graph.tensors.values():
-        named = {n for n in (tensor.name, *tensor.of_parameters) if n in tables}
-        if named:
-            behind[tensor.id] = frozenset(named)
+        if tensor.name in tables:
+            behind[tensor.id] = frozenset({tensor.name})
     for operation in graph.operations:
         data = [t for t in operation.inputs if graph.tensors[t].dtype.startswith(("float", "bf"))]
         known = [behind[t] for t in data if t in behind]
