@@ -234,8 +234,8 @@ def test_dropout_and_reductions():
 def test_recurrence_through_time():
     # tanh cells, unrolled: one matrix at every step.
     assert_predicted(
-        lambda: nn.RNN(64, N, batch_first=True), batch(16, 6, 64), forward=0.1, backward=0.35,
-        draws=4,
+        lambda: nn.RNN(64, N, batch_first=True), batch(16, 6, 64), forward=0.1, backward=0.15,
+        draws=4, sampled=True,
     )  # fmt: skip
 
 

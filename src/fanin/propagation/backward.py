@@ -5,7 +5,7 @@ with each other.  What reaches a tensor from one source by several ways (directl
 x·σ(x), or through a view) adds up coherently; what comes from different sources adds in squares.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -21,7 +21,7 @@ from fanin.propagation.quadrature import Array, expectation, pair_moments
 from fanin.propagation.radial import radial_power
 from fanin.propagation.registry import Pass, backward_rule, forward_rule
 from fanin.propagation.sample_paths import on_path, path_backward
-from fanin.propagation.sampling import sample_backward
+from fanin.propagation.sampling import marginal_powers, moments_under, sample_backward
 from fanin.propagation.state import State
 
 MOST_SOURCES = 32
@@ -42,7 +42,9 @@ Gradient = dict[Hashable, _Component]
 Sent = dict[tuple[int, int], float]
 """Power of the gradient that an operation (by index) sends to a tensor that it reads."""
 _SAMPLES = "along samples"
-"""The source of what came along samples: all of it, measured anew with every arrival."""
+"""The source of what came along samples."""
+_UNSETTLED = _Component(np.zeros(()))
+"""Stands for it until all of it has come."""
 
 
 def total_pairs(
@@ -112,12 +114,16 @@ def walk_backward(
         parts: what forward rules left.
     """
     gradients: dict[int, Gradient] = {
-        tensor: {("seed", tensor): _Component(pairs)} for tensor, pairs in seeds.items()
+        # Outputs of one shape are differentiated along one direction.
+        tensor: {("seed", states[tensor].shape): _Component(pairs)}
+        for tensor, pairs in seeds.items()
     }
     sent: Sent = {}
+    parts.seeds.update({tensor: float(pairs.flat[0]) for tensor, pairs in seeds.items()})
     for operation in reversed(graph.operations):
         if any(out in gradients for out in operation.outputs):
             _step(Call(graph, operation, states, parts), gradients, sent)
+    _settle(graph.tensors, gradients, states, parts)
     return {t: total_pairs(g, states[t]) for t, g in gradients.items() if t in states}
 
 
@@ -125,6 +131,7 @@ def _step(call: Call, gradients: dict[int, Gradient], sent: Sent) -> None:
     operation, states = call.operation, call.states
     rule = backward_rule(call.name)
     outs = [k for k, out in enumerate(operation.outputs) if out in gradients and out in states]
+    _settle(operation.outputs, gradients, states, call.parts)
     if on_path(call):
         _along_samples(call, outs, gradients)
         return
@@ -146,6 +153,8 @@ def _step(call: Call, gradients: dict[int, Gradient], sent: Sent) -> None:
         }
         passes = sample_backward(call, totals)
     for number, way in enumerate(passes):
+        if (operation.index, way.tensor) in call.parts.closed:
+            continue
         if way.output in outs and call.is_float(way.tensor) and way.tensor in states:
             _send(call, way, number, gradients, sent)
 
@@ -156,9 +165,25 @@ def _along_samples(call: Call, outs: list[int], gradients: dict[int, Gradient]) 
         out = call.operation.outputs[k]
         foreign = {s: c for s, c in gradients[out].items() if s != _SAMPLES}
         if foreign:
-            outside[k] = total_pairs(foreign, call.states[out])
-    for tensor, pairs in path_backward(call, outside).items():
-        gradients.setdefault(tensor, {})[_SAMPLES] = _Component(pairs)
+            state = call.states[out]
+            outside[k] = total_pairs(foreign, state), total_profile(foreign, state)
+    for tensor in path_backward(call, outside):
+        gradients.setdefault(tensor, {})[_SAMPLES] = _UNSETTLED
+
+
+def _settle(
+    tensors: Iterable[int],
+    gradients: dict[int, Gradient],
+    states: Mapping[int, State],
+    parts: CallParts,
+) -> None:
+    """Measure what came along samples, once all of it has."""
+    for tensor in tensors:
+        held = gradients.get(tensor, {})
+        if held.get(_SAMPLES) is _UNSETTLED:
+            gradient = parts.sample_gradients[tensor]
+            powers = marginal_powers(gradient.double().square().numpy())
+            held[_SAMPLES] = _Component(moments_under(gradient, states[tensor]), profile=powers)
 
 
 def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient], sent: Sent) -> None:
@@ -167,7 +192,9 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient], se
     coherent = way.slope is not None
     shared = state.base.key == target.base.key
     arriving: Gradient = {}
-    stranger = _along(call, out, gradients, sent) if way.along_output else 1.0
+    stranger = 1.0
+    if way.along_output or way.move_radial is not None:
+        stranger = _along(call, out, gradients, sent)
     carry = way.carry or partial(alike, given=state.shape, target=target.shape)
     if (
         coherent
@@ -184,7 +211,9 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient], se
     else:
         total = total_pairs(gradients[out], state, pieces=way.through_matrix, mirrored=way.mirrored)
         profile, factor = carry(total_profile(gradients[out], state))
-        if way.move_along is None:
+        if way.move_radial is not None:
+            pairs = way.move_radial(total, stranger) * factor
+        elif way.move_along is None:
             pairs = way.move(total) * (factor * stranger)
         else:
             pairs = way.move_along(total, total_along(gradients[out], state)) * factor
@@ -225,14 +254,10 @@ def _along(call: Call, out: int, gradients: Mapping[int, Gradient], sent: Sent) 
             return sent.get((reader.index, tensor), 0.0)
         return float(total_pairs(held, states[tensor]).flat[0])
 
-    def seed_of(tensor: int) -> float:
-        seed = gradients.get(tensor, {}).get(("seed", tensor))
-        return 0.0 if seed is None else float(seed.pairs.flat[0])
-
     own = prod(states[out].shape) * states[out].second_moment * (power_of(out) or 0.0)
     if own == 0.0:
         return 1.0
-    found = radial_power(call.graph, states, call.parts, out, power_of, seed_of)
+    found = radial_power(call.graph, states, call.parts, out, power_of)
     return 1.0 if found is None else found / own
 
 

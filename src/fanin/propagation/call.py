@@ -8,7 +8,9 @@ import torch
 
 from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.quadrature import Array
+from fanin.propagation.recurrences import Recurrences
 from fanin.propagation.state import State, constant
+from fanin.propagation.weight_draws import WeightDraws
 
 
 def functional_name(name: str) -> str:
@@ -121,14 +123,22 @@ class CallParts:
         self.notes: dict[str, None] = {}
         self.covariances: dict[tuple[int, int], Array | None] = {}
         """Of pairs of tensors, under the axes of the first; None for 0."""
-        self.samples: dict[int, list[torch.Tensor]] = {}
-        """Tensors that are carried as samples, one of each run: see ``sample_paths``."""
+        self.samples: dict[int, torch.Tensor] = {}
+        """Tensors that are carried as samples, ``(runs, *shape)``: see ``sample_paths``."""
         self.made_of_samples: set[int] = set()
         """Those among them that no rule made."""
-        self.sample_gradients: dict[int, list[torch.Tensor]] = {}
+        self.sample_gradients: dict[int, torch.Tensor] = {}
         """What the operations behind them send back, run by run."""
+        self.closed: set[tuple[int, int]] = set()
+        """Ways (index of an operation, tensor it reads) whose gradient another has brought."""
+        self.seeds: dict[int, float] = {}
+        """Power of the gradient with which the backward pass starts, by output."""
         self.drawn: dict[Hashable, int] = {}
         """Key of a base that was drawn from -> the seed."""
+        self.weights: WeightDraws | None = None
+        """Draws parameters as their schemes do."""
+        self.recurrences = Recurrences()
+        """Loops that are run on samples whole."""
 
     def keep(self, operation: Operation, name: str, value: Any) -> None:
         """Hold a value of the forward rule for the backward rule."""
@@ -140,6 +150,8 @@ class CallParts:
         for out, twin in zip(operation.outputs, earlier.outputs, strict=True):
             if twin in self.samples:
                 self.samples[out] = self.samples[twin]
+            if twin in self.made_of_samples:
+                self.made_of_samples.add(out)
 
     def kept(self, operation: Operation, name: str) -> Any:
         """A value held before."""

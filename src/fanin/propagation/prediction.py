@@ -14,9 +14,11 @@ from fanin.propagation.cotangent import pairs_of_direction
 from fanin.propagation.layer_rows import layer_rows, root_of
 from fanin.propagation.parameters import start_states
 from fanin.propagation.quadrature import Array
+from fanin.propagation.recurrences import Recurrences, find_recurrences
 from fanin.propagation.state import State, measured
 from fanin.propagation.tracing import Trace, trace
 from fanin.propagation.walk import MOST_KNOWN, walk_forward
+from fanin.propagation.weight_draws import WeightDraws
 from fanin.signals import ParameterSignal, Signals, TensorSignal
 
 
@@ -73,9 +75,30 @@ def predict_from(run: Trace, model: nn.Module, plan: Mapping[str, Any] | None = 
     for tensor, value in run.constants.items():
         if tensor not in states and tensor not in run.graph.producer:
             states[tensor] = measured(value, keep=value.numel() <= MOST_KNOWN)
+    parts.weights = WeightDraws(model, run.ids, plan)
+    parts.recurrences = _recurrences(run, states, parts)
     walk_forward(run.graph, states, run.constants, parts, run.derived)
     gradients = walk_backward(run.graph, states, _seeds(states, run.outputs), parts)
     return _signals(model, run.graph, run.ids, states, gradients, parts)
+
+
+def _recurrences(run: Trace, states: Mapping[int, State], parts: CallParts) -> Recurrences:
+    alike = {t for t, state in states.items() if state.known is not None or state.is_constant}
+    found = find_recurrences(run.graph, alike)
+    if found.loops:
+        what = f"loops over {_listed(found.matrices)}, {len(found.loops)} operations"
+        parts.note(
+            f"{what}: sampled whole, {found.runs} draws of their weights."
+            if found.runs
+            else f"{what} on {found.numbers:.2g} numbers: too many to sample, so that every step "
+            "is predicted as if it met weights of its own."
+        )
+    return found
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 def _seeds(states: Mapping[int, State], outputs: Sequence[int]) -> dict[int, Array]:

@@ -5,7 +5,8 @@ chosen weights by theirs: numbers drawn afresh for each operation would be stran
 operation without a rule read and made is therefore kept, run by run, and what follows is run on it
 too, as long as it reads nothing else: the next matrix of weights ends the path.  What was made from
 its outputs has the moments of these runs; what reads only the numbers that it read keeps its rule.
-Backwards, derivatives go along the same runs.
+Loops are run whole, weights and all: see ``recurrences``.  Backwards, derivatives go along the same
+runs.
 """
 
 from collections.abc import Mapping
@@ -14,11 +15,13 @@ import numpy as np
 import torch
 
 from fanin.propagation.call import Call
-from fanin.propagation.drawing import draw_like, drawn_inputs, run_on, runs_of
+from fanin.propagation.drawing import Drawn, draw_like, drawn_inputs
 from fanin.propagation.layout import atoms_of
+from fanin.propagation.profile import Profile, even
 from fanin.propagation.quadrature import Array
-from fanin.propagation.sampling import moments_under, state_of
-from fanin.propagation.state import State
+from fanin.propagation.running import differentiated, run_drawn
+from fanin.propagation.sampling import state_of
+from fanin.propagation.state import State, overlaps
 
 MOST_CARRIED = 1 << 19
 """Operations on more elements end a path."""
@@ -38,18 +41,49 @@ def carry_on(call: Call, outcomes: list[State | None]) -> list[State | None]:
         return outcomes
     if any(t not in joined and not _is_fixed(call.states[t]) for t in inputs):
         return outcomes
-    count = min(len(samples[t]) for t in inputs if t in samples)
-    read, made = runs_of(call, count)
-    if len(made) < count or not all(_fits(call, found) for found in made):
+    found = run_drawn(call, min(len(samples[t]) for t in inputs if t in samples))
+    if found is None or not keep_runs(call, *found, inputs=joined):
         return outcomes
-    for tensor in joined:
-        samples.setdefault(tensor, [tensors[tensor] for tensors in read])
-    for k, out in enumerate(call.operation.outputs):
-        samples[out] = [found[min(k, len(found) - 1)] for found in made]
     if not any(t in call.parts.made_of_samples for t in inputs):
         return outcomes
+    return [*made_of_runs(call)]
+
+
+def in_loop(call: Call) -> bool:
+    """Run an operation of a loop, or of the ways into it, on samples of all that it reads.
+
+    Returns:
+        Whether its results rest on these runs; False for views of weights and ways in, whose rules
+        hold.
+    """
+    parts, loops = call.parts, call.parts.recurrences
+    inputs = tuple(dict.fromkeys(call.operation.inputs))
+    runs = min((len(parts.samples[t]) for t in inputs if t in parts.samples), default=loops.runs)
+    found = run_drawn(call, runs, in_loop=True)
+    if found is None or not keep_runs(call, *found, inputs=[*inputs]):
+        return False
+    made = any(t in parts.made_of_samples for t in inputs)
+    return made or call.operation.index in loops.loops
+
+
+def keep_runs(call: Call, drawn: Drawn, made: list[torch.Tensor | None], inputs: list[int]) -> bool:
+    """Hold what these inputs and all outputs were; False where the shapes are not the recorded."""
+    samples, outputs = call.parts.samples, call.operation.outputs
+    results = [made[min(k, len(made) - 1)] if made else None for k in range(len(outputs))]
+    for out, result in zip(outputs, results, strict=True):
+        if result is None or tuple(result.shape[1:]) != call.graph.tensors[out].shape:
+            return False
+    for tensor in inputs:
+        if tensor in drawn.varying:
+            samples.setdefault(tensor, drawn.varying[tensor])
+    samples.update((out, r) for out, r in zip(outputs, results, strict=True) if r is not None)
+    return True
+
+
+def made_of_runs(call: Call) -> list[State]:
+    """States of the outputs from the runs that are held of them."""
     call.parts.made_of_samples.update(call.operation.outputs)
-    return [state_of(samples[out]) for out in call.operation.outputs]
+    return [state_of(call.parts.samples[out]) for out in call.operation.outputs]
 
 
 def on_path(call: Call) -> bool:
@@ -63,70 +97,61 @@ def on_path(call: Call) -> bool:
     return made or any(t in parts.sample_gradients for t in operation.outputs)
 
 
-def path_backward(call: Call, outside: Mapping[int, Array]) -> dict[int, Array]:
-    """Pair moments of the gradients that the inputs have received along samples so far.
+def path_backward(call: Call, outside: Mapping[int, tuple[Array, Profile]]) -> list[int]:
+    """Send gradients back along the runs.
 
     Args:
         call: an operation on a path.
-        outside: output → pair moments of the gradient that reaches it from elsewhere.
+        outside: output number → pair moments and profile of the gradient that reaches it from
+            elsewhere.
+
+    Returns:
+        The tensors that received something.
     """
     parts, operation = call.parts, call.operation
-    floats = [t for t in dict.fromkeys(operation.inputs)
-              if t in parts.samples and call.is_float(t)]  # fmt: skip
-    count = min(len(parts.samples[t]) for t in (*floats, *operation.outputs) if t in parts.samples)
-    for again in range(count):
-        tensors = drawn_inputs(call, again)
-        if tensors is None:
-            return {}
-        for tensor in floats:
-            tensors[tensor] = tensors[tensor].detach().clone().requires_grad_()
-        with torch.enable_grad():
-            results = run_on(call, tensors)
-        ways = _cotangents(call, results or [], outside, again)
-        if not ways:
-            return {}
-        found = torch.autograd.grad(
-            [result for result, _ in ways], [tensors[t] for t in floats],
-            [cotangent for _, cotangent in ways], allow_unused=True,
-        )  # fmt: skip
-        for tensor, gradient in zip(floats, found, strict=True):
-            held = parts.sample_gradients.setdefault(tensor, [])
-            sent = torch.zeros_like(tensors[tensor]) if gradient is None else gradient
-            if again < len(held):
-                held[again] = held[again] + sent
-            else:
-                held.append(sent)
-    return {
-        t: np.mean([moments_under(g, call.states[t]) for g in parts.sample_gradients[t]], axis=0)
-        for t in floats
-    }
+    tensors = (*operation.inputs, *operation.outputs)
+    held = [len(parts.samples[t]) for t in tensors if t in parts.samples]
+    held += [len(parts.sample_gradients[t]) for t in operation.outputs
+             if t in parts.sample_gradients]  # fmt: skip
+    drawn = drawn_inputs(call, min(held), in_loop=operation in parts.recurrences)
+    if drawn is None:
+        return []
 
-
-def _cotangents(
-    call: Call, results: list[torch.Tensor], outside: Mapping[int, Array], again: int
-) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """Outputs with the gradient that reaches them: of this run, and drawn where it is foreign."""
-    ways = []
-    for k, (out, result) in enumerate(zip(call.operation.outputs, results, strict=False)):
-        if not result.requires_grad:
-            continue
-        cotangent = torch.zeros_like(result)
-        held = call.parts.sample_gradients.get(out, [])
-        if again < len(held):
-            cotangent = cotangent + held[again].reshape(result.shape)
+    def reaching(k: int, value: torch.Tensor) -> torch.Tensor | None:
+        """What came back along the runs, and a draw of what is foreign to them."""
+        out = operation.outputs[min(k, len(operation.outputs) - 1)]
+        cotangent = torch.zeros_like(value)
+        if out in parts.sample_gradients:
+            cotangent += parts.sample_gradients[out][: len(value)].reshape(value.shape)
         if k in outside:
-            seed = call.operation.index + (again << 32)
-            drawn = _foreign(outside[k], atoms_of(call.states[out].axes), seed)
-            cotangent = cotangent + torch.from_numpy(drawn).to(result).reshape(result.shape)
-        ways.append((result, cotangent))
-    return ways
+            numbers = _foreign(*outside[k], call.states[out], call.operation.index, len(value))
+            cotangent = cotangent + torch.from_numpy(numbers).to(value).reshape(value.shape)
+        return cotangent
+
+    received = differentiated(call, drawn, reaching) or {}
+    reached = []
+    for tensor, gradient in received.items():
+        if tensor not in parts.samples and not call.graph.tensors[tensor].of_parameters:
+            continue
+        earlier = parts.sample_gradients.get(tensor)
+        if earlier is not None:
+            runs = min(len(earlier), len(gradient))
+            gradient = earlier[:runs] + gradient[:runs]  # noqa: PLW2901
+        parts.sample_gradients[tensor] = gradient
+        reached.append(tensor)
+    return reached
 
 
-def _foreign(pairs: Array, atoms: tuple[int, ...], seed: int) -> Array:
-    """A gradient with these pair moments; that of a single number is as large as it is."""
+def _foreign(pairs: Array, profile: Profile, state: State, seed: int, runs: int) -> Array:
+    """A gradient with these moments; that of a single number is as large as it is."""
+    atoms = atoms_of(state.axes)
     if not atoms:
-        return np.full((), float(pairs.flat[0]) ** 0.5)
-    return np.ascontiguousarray(draw_like(pairs, 0.0, atoms, seed))
+        return np.full(runs, float(pairs.flat[0]) ** 0.5)
+    if profile is None:
+        return draw_like(pairs, 0.0, atoms, seed, runs)
+    roots = np.sqrt(even(profile, len(state.axes)))
+    drawn = draw_like(pairs / overlaps(roots, state.axes), 0.0, atoms, seed, runs)
+    return np.ascontiguousarray(drawn.reshape(runs, *state.shape) * roots)
 
 
 def _of_drawn_base(call: Call, tensor: int) -> bool:
@@ -138,8 +163,3 @@ def _of_drawn_base(call: Call, tensor: int) -> bool:
 
 def _is_fixed(state: State) -> bool:
     return state.known is not None or state.is_constant
-
-
-def _fits(call: Call, results: list[torch.Tensor]) -> bool:
-    shapes = [call.graph.tensors[t].shape for t in call.operation.outputs]
-    return all(tuple(results[min(k, len(results) - 1)].shape) == s for k, s in enumerate(shapes))

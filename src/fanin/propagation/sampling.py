@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from fanin.propagation.call import Call
-from fanin.propagation.drawing import draw_like, drawn_inputs, run_on, runs_of
-from fanin.propagation.layout import atoms_of
+from fanin.propagation.drawing import Drawn, draw_like, drawn_inputs
+from fanin.propagation.layout import atoms_of, plain_axes
 from fanin.propagation.profile import FLAT, Profile, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, given
+from fanin.propagation.running import differentiated, run_drawn
 from fanin.propagation.state import (
     State,
     distributed,
@@ -22,6 +23,7 @@ from fanin.propagation.state import (
     independent,
     measured,
     pair_moments_of,
+    quantiles_of,
 )
 from fanin.propagation.trails import bring_along
 
@@ -39,40 +41,40 @@ def sample_forward(call: Call) -> list[State | None]:
     """
     times = _times(call)
     bring_along(call, times)
-    read, runs = runs_of(call, times)
-    if not runs:
+    found = run_drawn(call, times)
+    if found is None:
         call.parts.note(f"{call.operation.name}: no rule, and not run; its output is a guess.")
         return [_guess(call, k) for k in range(len(call.operation.outputs))]
     call.parts.note(f"{call.operation.name}: sampled.")
-    _keep_inputs(call, read)
+    drawn, made = found
+    _keep_inputs(call, drawn)
     states: list[State | None] = []
     for k, out in enumerate(call.operation.outputs):
-        results = [run[k] if k < len(run) else run[0] for run in runs]
-        if any(tuple(result.shape) != call.graph.tensors[out].shape for result in results):
+        result = made[min(k, len(made) - 1)]
+        if result is None or tuple(result.shape[1:]) != call.graph.tensors[out].shape:
             states.append(_guess(call, k))
             continue
-        if _is_small(results[0]):
-            call.parts.samples[out] = results
+        if _is_small(result[0]):
+            call.parts.samples[out] = result
             call.parts.made_of_samples.add(out)
-        states.append(state_of(results))
+        states.append(state_of(result))
     return states
 
 
-def state_of(results: list[torch.Tensor]) -> State:
-    """The moments of one output over its runs, labelled as sampled."""
-    if results[0].is_floating_point() and len(results) > 1:
+def state_of(results: torch.Tensor) -> State:
+    """The moments of one output over its runs ``(runs, *shape)``, labelled as sampled."""
+    if results.is_floating_point() and len(results) > 1:
         return replace(pooled(results), sampled=True)
-    keep = not results[0].is_floating_point()
+    keep = not results.is_floating_point()
     return replace(measured(results[0], keep=keep), sampled=True)
 
 
-def _keep_inputs(call: Call, read: list[dict[int, torch.Tensor]]) -> None:
+def _keep_inputs(call: Call, drawn: Drawn) -> None:
     """What was drawn stands for these tensors from now on, see ``sample_paths``."""
     call.parts.keep(call.operation, "sampled", True)
-    for tensor in dict.fromkeys(call.operation.inputs):
-        drawn = call.states[tensor].known is None and read[0][tensor].is_floating_point()
-        if drawn and tensor not in call.parts.samples and _is_small(read[0][tensor]):
-            call.parts.samples[tensor] = [tensors[tensor] for tensors in read]
+    for tensor, value in drawn.varying.items():
+        if value.is_floating_point() and _is_small(value[0]):
+            call.parts.samples.setdefault(tensor, value)
 
 
 def _is_small(tensor: torch.Tensor) -> bool:
@@ -89,19 +91,18 @@ def _times(call: Call) -> int:
     return int(np.clip(ENOUGH // max(total, 1), 1, MOST_RUNS))
 
 
-def pooled(results: list[torch.Tensor]) -> State:
+def pooled(results: torch.Tensor) -> State:
     """One state from several runs: pairs averaged, powers along each axis where they differ."""
-    one = measured(torch.stack(results).flatten(0, 1) if results[0].dim() else results[0],
-                   keep=False)  # fmt: skip
-    states = [measured(result, keep=False) for result in results]
-    pairs = np.mean([state.pairs for state in states], axis=0)
-    data = np.nan_to_num(torch.stack(results).double().numpy(), posinf=0.0, neginf=0.0)
-    powers = _marginal_powers(data**2)
-    made = gaussian(states[0].axes, float(data.mean()), pairs, profile=powers)
-    return made if powers is not None else distributed(made, one.values)
+    data = np.nan_to_num(results.double().numpy(), nan=0.0, posinf=0.0, neginf=0.0)
+    axes = plain_axes(results.shape[1:])
+    sizes = [n for n in results.shape[1:] if n != 1]
+    pairs = pair_moments_of(data.reshape(len(data), *sizes), runs=1)
+    powers = marginal_powers(data**2)
+    made = gaussian(axes, float(data.mean()), pairs, profile=powers)
+    return made if powers is not None else distributed(made, quantiles_of(data))
 
 
-def _marginal_powers(squares: Array) -> Profile:
+def marginal_powers(squares: Array) -> Profile:
     """Powers along each axis alone, where they differ by more than chance between the runs."""
     whole = float(squares.mean())
     runs, rank = squares.shape[0], squares.ndim - 1
@@ -152,41 +153,31 @@ def _guessed_places(call: Call, shape: tuple[int, ...]) -> State:
 
 
 def sample_backward(call: Call, totals: Mapping[int, Array]) -> list[Pass]:
-    """Gradients of the inputs by automatic differentiation of one run on samples."""
-    tensors = drawn_inputs(call)
-    floats = [t for t in dict.fromkeys(call.operation.inputs) if call.is_float(t)]
-    if tensors is None or not floats:
-        return []
-    for tensor in floats:
-        tensors[tensor] = tensors[tensor].detach().clone().requires_grad_()
-    with torch.enable_grad():
-        results = run_on(call, tensors)
-    if results is None:
-        call.parts.note(f"{call.operation.name}: no gradient could be sampled behind it.")
+    """Gradients of the inputs by automatic differentiation of runs on samples."""
+    drawn = drawn_inputs(call, _times(call))
+    if drawn is None:
         return []
     passes: list[Pass] = []
     for k, pairs in totals.items():
-        if k >= len(results) or not results[k].requires_grad:
-            continue
-        state = call.made(k)
-        drawn = draw_like(pairs, 0.0, atoms_of(state.axes), seed=call.operation.index)
-        cotangent = torch.from_numpy(np.ascontiguousarray(drawn)).to(results[k].dtype)
-        found = torch.autograd.grad(
-            results[k],
-            [tensors[t] for t in floats],
-            cotangent.reshape(results[k].shape),
-            retain_graph=True,
-            allow_unused=True,
-        )
-        for tensor, gradient in zip(floats, found, strict=True):
-            if gradient is None:
-                continue
+
+        def reaching(output: int, value: torch.Tensor, k: int = k, pairs: Array = pairs
+                     ) -> torch.Tensor | None:  # fmt: skip
+            if output != k:
+                return None
+            seed, atoms = call.operation.index, atoms_of(call.made(k).axes)
+            numbers = draw_like(pairs, 0.0, atoms, seed, len(value))
+            return torch.from_numpy(numbers).reshape(value.shape)
+
+        for tensor, gradient in (differentiated(call, drawn, reaching) or {}).items():
             moments = moments_under(gradient, call.states[tensor])
             passes.append(Pass(tensor, given(moments), None, k))
+    if not passes:
+        call.parts.note(f"{call.operation.name}: no gradient could be sampled behind it.")
     return passes
 
 
-def moments_under(gradient: torch.Tensor, state: State) -> Array:
-    """Pair moments of a tensor's gradient, as its state counts pairs."""
-    data = gradient.detach().double().reshape(atoms_of(state.axes)).numpy()
-    return pair_moments_of(np.nan_to_num(data))
+def moments_under(gradients: torch.Tensor, state: State) -> Array:
+    """Pair moments of a tensor's gradients ``(runs, *shape)``, as its state counts pairs."""
+    atoms = atoms_of(state.axes)
+    data = gradients.detach().double().reshape(len(gradients), *atoms).numpy()
+    return pair_moments_of(np.nan_to_num(data), runs=1)

@@ -12,7 +12,7 @@ import torch
 from fanin.graph.graph import Graph, Operation
 from fanin.graph.vocabulary import COPIES, RESHAPES
 from fanin.propagation.call import Call, functional_name, resolve
-from fanin.propagation.drawing import runs_of
+from fanin.propagation.running import run_drawn
 from fanin.propagation.state import State
 
 MOST_STEPS = 24
@@ -36,13 +36,15 @@ def _run_step(call: Call, runs: int) -> bool:
     samples = call.parts.samples
     if any(out in samples for out in call.operation.outputs):
         return True
-    read, made = runs_of(call, runs)
-    if len(made) < runs:
+    found = run_drawn(call, runs)
+    if found is None:
         return False
-    for tensor in read[0]:
-        if call.states[tensor].known is None and tensor not in samples:
-            samples[tensor] = [tensors[tensor] for tensors in read]
-    samples[call.operation.outputs[0]] = [found[0] for found in made]
+    drawn, (made, *_) = found
+    if made is None:
+        return False
+    for tensor, value in drawn.varying.items():
+        samples.setdefault(tensor, value)
+    samples[call.operation.outputs[0]] = made
     return True
 
 

@@ -10,7 +10,7 @@ from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.call import Call, CallParts, rebuilt_arguments, resolve
 from fanin.propagation.families.pointwise import pointwise_forward
 from fanin.propagation.registry import Outcome, forward_rule
-from fanin.propagation.sample_paths import carry_on
+from fanin.propagation.sample_paths import carry_on, in_loop, made_of_runs
 from fanin.propagation.sampling import sample_forward
 from fanin.propagation.signs import with_its_sign
 from fanin.propagation.state import State, constant, independent, measured
@@ -106,6 +106,9 @@ def _step(
         for out, state in zip(operation.outputs, carry_on(call, [*known]), strict=False):
             if state is not None:
                 states[out] = state
+        return
+    if operation in parts.recurrences and in_loop(call):
+        states.update(zip(operation.outputs, made_of_runs(call), strict=True))
         return
     rule = forward_rule(call.name)
     outcome: Outcome | None = rule(call) if rule is not None else pointwise_forward(call)
