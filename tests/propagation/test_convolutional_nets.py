@@ -24,8 +24,8 @@ def test_channels_put_together_keep_means_of_their_own_in_a_norm():
         return m.d(F.relu(m.n(torch.cat([inner, m.c(inner)], dim=1))))
 
     assert_predicted(
-        lambda: Module(run, a=conv(24, 64, padding=1), b=conv(64, 48, padding=1), c=conv(112, 32, 1),
-                       d=conv(144, 64), n=nn.BatchNorm2d(144)),
+        lambda: Module(run, a=conv(24, 64, padding=1), b=conv(64, 48, padding=1),
+                       c=conv(112, 32, 1), d=conv(144, 64), n=nn.BatchNorm2d(144)),
         batch(12, 24, 12, 12), draws=8, backward=0.03, recipe="he_normal",
     )  # fmt: skip
 

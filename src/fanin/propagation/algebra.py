@@ -8,6 +8,7 @@ import torch
 
 from fanin.propagation import profile as profiles
 from fanin.propagation.base import Average
+from fanin.propagation.distributions import in_order, is_gaussian, of_sum
 from fanin.propagation.layout import (
     Axes,
     atom_range,
@@ -98,6 +99,9 @@ def added(one: State, two: State, covariance: Array | float = 0.0) -> State:
     if profile is not None or one.profile is not None or two.profile is not None:
         pairs = pairs * (q / pairs.flat[0]) if pairs.flat[0] > 0 else np.full_like(pairs, q)
     total = gaussian(one.axes, one.mean + two.mean, pairs, profile=profile).with_flags(one, two)
+    if total.base.std > 0 and not (is_gaussian(one.values) and is_gaussian(two.values)):
+        values = of_sum(one.values, two.values)
+        total = distributed(total, total.base.mean + total.base.std * values)
     return replace(total, blocked=blocked, blocked_level=level)
 
 
@@ -143,12 +147,7 @@ def product_values(one: State, two: State, q: float) -> Array:
     """The product of two independent numbers on the nodes, in increasing order."""
     values = np.multiply.outer(one.values[_COARSE], two.values[_COARSE]).ravel()
     mass = np.multiply.outer(WEIGHTS[_COARSE], WEIGHTS[_COARSE]).ravel()
-    kept = mass > 1e-14
-    values, mass = values[kept], mass[kept]
-    order = np.argsort(values)
-    values, mass = values[order], mass[order]
-    places = (np.cumsum(mass) - mass / 2) / mass.sum()
-    found = np.interp(np.cumsum(WEIGHTS) - WEIGHTS / 2, places, values)
+    found = in_order(values, mass)
     power = expectation(found**2)
     return found * (q / power) ** 0.5 if power > 0 else found
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,10 @@ def parameter_state(
     scheme = getattr(assignment, "scheme", None)
     if assignment is not None and scheme is not None:
         return _drawn(name, tuple(tensor.shape), assignment)
+    if plan is not None and getattr(assignment, "action", None) == "derived":
+        lengths = _lengths(tuple(tensor.shape), plan.get(str(getattr(assignment, "tied_to", ""))))
+        if lengths is not None:
+            return lengths
     if tensor.is_meta:
         if plan is None:
             raise PlanError(
@@ -87,6 +92,20 @@ def _drawn(name: str, shape: tuple[int, ...], assignment: Any) -> State:
     drawn = scheme.of if isinstance(scheme, Scaled) else scheme
     mirrored = type(drawn).__name__.startswith("Mirrored")
     return replace(state, mirrored=mirrored, pieces=_pieces(shape, axes, scheme, state))
+
+
+def _lengths(shape: tuple[int, ...], carrier: Any) -> State | None:
+    """The magnitudes of weight norm, which are set to the lengths of what the plan draws.
+
+    The length of n independent normal numbers has mean square n and variance near 1/2.
+    """
+    if carrier is None or carrier.scheme is None or carrier.std is None or not prod(shape):
+        return None
+    moments = carrier.scheme.expected(carrier.shape, carrier.axes)
+    own = moments.mean**2 + float(carrier.std) ** 2
+    square = own * prod(carrier.shape) / prod(shape)
+    variance = min(own / 2, square)
+    return independent(shape, (square - variance) ** 0.5, variance**0.5)
 
 
 def _pieces(shape: tuple[int, ...], axes: Any, scheme: Any, state: State) -> Pieces | None:

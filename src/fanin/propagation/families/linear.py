@@ -25,7 +25,8 @@ from fanin.propagation.layout import (
 from fanin.propagation.profile import MOST_PLACES, even
 from fanin.propagation.quadrature import Array, expectation, pair_moments
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import State, constant, gaussian, with_powers
+from fanin.propagation.singular_values import largest_singular_value
+from fanin.propagation.state import State, gaussian, independent, with_powers
 
 
 def contracted_pairs(
@@ -207,10 +208,7 @@ def matmul(call: Call) -> State:
 
 
 def _spectral_norm(call: Call) -> State | None:
-    """uᵀ W v of spectral normalisation: u and v have been turned towards W's largest direction.
-
-    The largest singular value of an n × m matrix of independent entries is σ (√n + √m).
-    """
+    """uᵀ W v of spectral normalisation: u and v have been turned towards W's largest direction."""
     for position in (0, 1):
         tensor = call.tensor(position)
         maker = call.graph.producer.get(tensor) if tensor is not None else None
@@ -222,8 +220,9 @@ def _spectral_norm(call: Call) -> State | None:
             continue
         ref = maker.args[0]
         weight = call.states[ref.tensor]
-        rows, columns = weight.shape
-        return constant((), weight.second_moment**0.5 * (rows**0.5 + columns**0.5))
+        mean, std = largest_singular_value(*weight.shape)
+        root = weight.second_moment**0.5
+        return independent((), root * mean, root * std)
     return None
 
 

@@ -21,6 +21,7 @@ from fanin.propagation.algebra import (
 )
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, unchanged
+from fanin.propagation.distributions import is_gaussian, within_channels
 from fanin.propagation.families.pointwise import mover, times
 from fanin.propagation.families.views import reshaped
 from fanin.propagation.layout import Axes, fit, fit_flat
@@ -117,6 +118,8 @@ def norm(call: Call) -> list[State | None]:
     else:
         unit = with_powers(unit, levelled_parts(view, plan.dims, plan.eps, channels))
     values = normalised_values(round(divided.bounded, 4), round(divided.uneven, 4))
+    if values is None and not is_gaussian(state.values):
+        values = _shape_left(state, view, plan)
     if values is not None and plan.centre and unit.base.std > 0:
         unit = distributed(unit, unit.base.std * values)
     call.parts.keep(call.operation, "unit", unit)
@@ -144,6 +147,12 @@ def _levelled(view: State, plan: _Plan, power: float, shape: Sequence[int]) -> P
     profile, mean = settled(found)
     back = profiles.reshaped(profile, view.shape, shape)
     return np.full((1,) * len(shape), mean) if back is None else back * mean
+
+
+def _shape_left(state: State, view: State, plan: _Plan) -> Array:
+    """What is left of a distribution that is no Gaussian: each channel has a mean of its own."""
+    shared = mean_pairs(view.base.correlations, view.axes, plan.dims).flat[0]
+    return within_channels(state.values, float(shared))
 
 
 def _powers_of_parts(call: Call, plan: _Plan) -> Array | None:
