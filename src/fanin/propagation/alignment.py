@@ -16,6 +16,7 @@ from fanin.propagation.algebra import mean_pairs
 from fanin.propagation.call import Call, functional_name
 from fanin.propagation.covariance import covariance
 from fanin.propagation.layout import atom_range
+from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.state import State, gaussian
 
 _PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "convolution"}
@@ -145,13 +146,16 @@ def leaning_power(logits: State, value: State, shares: float, share: float, dim:
     return share * own * spread * max(1 - shares, 0.0) ** 2
 
 
-def raised(state: State, power: float) -> State:
-    """More power at every element, shared with no other."""
+def raised(state: State, power: float, places: Profile = None) -> State:
+    """More power at every element, shared with no other; ``places`` says where more of it."""
     if power <= 0.0 or state.second_moment <= 0.0:
         return state
-    pairs = state.pairs.copy()
+    pairs, profile, rank = state.pairs.copy(), state.profile, len(state.axes)
+    if places is not None:
+        q = state.second_moment
+        profile, _ = settled(q * even(profile, rank) + power * even(places, rank))
     pairs.flat[0] += power
-    made = gaussian(state.axes, state.mean, pairs, profile=state.profile)
+    made = gaussian(state.axes, state.mean, pairs, profile=profile)
     return replace(made, mirrored=state.mirrored, pieces=state.pieces, sampled=state.sampled)
 
 
@@ -169,7 +173,17 @@ def averaged_values(call: Call, made: State) -> State:
     shares, logits = call.state(0), call.states[source.tensor]
     squares = shares.second_moment * shares.shape[-1]
     dim = int(softmax.args[1]) % max(len(logits.axes), 1)
-    return raised(made, leaning_power(logits, call.state(1), squares, share, dim))
+    return raised(
+        made, leaning_power(logits, call.state(1), squares, share, dim), asking(logits, dim, made)
+    )
+
+
+def asking(logits: State, dim: int, made: State) -> Profile:
+    """Powers of the rows of logits, under the axes of what they average; None for even ones."""
+    if logits.profile is None or len(logits.axes) != len(made.axes):
+        return None
+    rows = logits.profile.mean(axis=dim, keepdims=True)
+    return rows if dim == len(made.axes) - 1 and rows.size > 1 else None
 
 
 def _within(state: State, dim: int) -> float:

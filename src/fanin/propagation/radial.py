@@ -8,7 +8,7 @@ stream, and ends where gradients are strangers: behind the next norm, which take
 makes its input longer, at attention's logits and at the output.  There squares add.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Protocol
 
@@ -37,7 +37,6 @@ def radial_power(
     parts: CallParts,
     site: int,
     power_of: PowerOf,
-    seed_of: Callable[[int], float],
 ) -> float | None:
     """E[(Σ g·y)²] summed over the whole tensor ``site``; None where it cannot be said.
 
@@ -48,7 +47,6 @@ def radial_power(
         site: y.
         power_of: second moment of the gradient of a tensor, or of what one of its readers sends;
             None where there is none.
-        seed_of: the part of it with which the backward pass starts.
     """
     stretched = {site: whole_times(states[site], 1.0)}
     total, looked = 0.0, 0
@@ -81,7 +79,7 @@ def radial_power(
             total += prod(states[tensor].shape) * gradient * stretch.square * factor
     # What the loss reads of a tensor itself ends the trail too.
     for tensor, stretch in stretched.items():
-        total += prod(states[tensor].shape) * seed_of(tensor) * stretch.square
+        total += prod(states[tensor].shape) * parts.seeds.get(tensor, 0.0) * stretch.square
     return total
 
 

@@ -48,6 +48,8 @@ class Pass:
             from a sum over strangers.
         move_along: instead of ``move``, for norms: takes the pair moments of g·z too, the gradient
             times the numbers that the norm made.
+        move_radial: instead of ``move``, for norms written out by hand: takes E[(Σ g·y)²] of the
+            output too, over what strangers would have.
         mirrored: the gradient is multiplied by a mirrored matrix, whose units come in opposite
             pairs: the gradients of a pair are subtracted before they are mixed.
     """
@@ -62,6 +64,7 @@ class Pass:
     carry: Carry | None = None
     along_output: bool = False
     move_along: Callable[[Array, Array], Array] | None = None
+    move_radial: Callable[[Array, float], Array] | None = None
     mirrored: bool = False
 
 

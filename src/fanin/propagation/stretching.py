@@ -88,7 +88,9 @@ def through(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]:
     name, operation = call.name, call.operation
     inputs = [t for t in dict.fromkeys(operation.inputs) if t in stretched]
     if name in STATISTICS:
-        return {operation.outputs[0]: _turned(call, stretched.get(call.tensor(0) or -1))}
+        centre = name in ("native_layer_norm", "native_group_norm")
+        return {operation.outputs[0]: _turned(call, stretched.get(call.tensor(0) or -1),
+                                              centre=centre)}  # fmt: skip
     if name in _LENGTHS and stretched[inputs[0]].degree is None:
         return dict.fromkeys(operation.outputs, _STATISTIC)
     if name in _LENGTHS:
@@ -109,14 +111,32 @@ def through(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]:
     return _elementwise(call, stretched, inputs)
 
 
-def _turned(call: Call, stretch: Stretch | None) -> Stretch:
-    """Behind a norm: what is left of the change without its part along the tensor."""
+def _turned(call: Call, stretch: Stretch | None, *, centre: bool = False) -> Stretch:
+    """Behind a norm: what is left of the change without its part along the tensor.
+
+    Where the norm takes the mean off, the mean of the change goes with it.
+    """
     source, made = call.state(0), call.made()
     q = source.second_moment
     if stretch is None or q <= 0:
         raise Ended
-    left = max(stretch.square - stretch.cross**2 / q, 0.0)
+    square, cross = stretch.square, stretch.cross
+    if centre and stretch.values is not None:
+        level = expectation(stretch.values)
+        square, cross, q = square - level**2, cross - level * source.mean, source.variance
+    if q <= 1e-12 * source.second_moment:
+        raise Ended
+    left = max(square - cross**2 / q, 0.0)
     return Stretch(None, None, left * made.second_moment / q, 0.0)
+
+
+def _centred(stretch: Stretch, mean: float) -> Stretch:
+    """The change of a tensor less its mean over features."""
+    if stretch.values is None:
+        return stretch
+    level = expectation(stretch.values)
+    return Stretch(None, stretch.values - level, stretch.square - level**2,
+                   stretch.cross - level * mean)  # fmt: skip
 
 
 def _average(call: Call, stretch: Stretch) -> dict[int, Stretch]:
@@ -218,6 +238,8 @@ def _sum(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]:
     if any(h is not None and h.statistic for h in held):
         # x less its own mean changes as x does; an eps under a root changes nothing.
         other = next((h for h in held if h is not None and not h.statistic), _STATISTIC)
+        if call.name == "sub" and not other.statistic:
+            return {out: _centred(other, call.state(0).mean)}
         return {out: other}
     square = sum(h.square * (1.0 if k == 0 else alpha**2) for k, h in enumerate(held) if h)
     cross = sum(h.cross * (1.0 if k == 0 else alpha**2) for k, h in enumerate(held) if h)
@@ -227,6 +249,8 @@ def _sum(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]:
 def _product(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]:
     made, out = call.made(), call.operation.outputs[0]
     one, two = call.tensor(0), call.tensor(1)
+    if one is not None and one == two and call.name == "mul":
+        return _elementwise(call, stretched, [one])
     first = stretched.get(one) if one is not None else None
     second = stretched.get(two) if two is not None else None
     divided = call.name == "div"

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fanin.propagation.algebra import added, scaled
-from fanin.propagation.alignment import leaning, leaning_power, raised
+from fanin.propagation.alignment import asking, leaning, leaning_power, raised
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, contracted, weighted
 from fanin.propagation.families.linear import contract, contracted_pairs
@@ -74,7 +74,8 @@ def fused_attention(call: Call) -> list[State | None]:
         share = leaning(call.graph, call.states, keys, values)
         squares = shares.state.second_moment * logits.shape[-1]
         last = len(logits.axes) - 1
-        out = raised(out, leaning_power(logits, value, squares, share, last))
+        power = leaning_power(logits, value, squares, share, last)
+        out = raised(out, power, asking(logits, last, out))
     out = out.with_flags(query, key, value)
     rest: list[State | None] = [None] * (len(call.operation.outputs) - 1)
     if rest:

@@ -8,6 +8,7 @@ import torch
 from fanin.graph.graph import Ref
 from fanin.propagation.algebra import aligned, either, multiplied, scaled
 from fanin.propagation.call import Call
+from fanin.propagation.families.norms_by_hand import passes_of_written_norm
 from fanin.propagation.families.pointwise import (
     by_factor,
     input_slopes,
@@ -20,6 +21,7 @@ from fanin.propagation.families.pointwise import (
 from fanin.propagation.quadrature import expectation
 from fanin.propagation.registry import Outcome, Pass, backward, forward
 from fanin.propagation.state import MASKING, State, function_of, gaussian
+from fanin.propagation.written_norms import written_norm
 
 
 @forward("mul", "multiply")
@@ -42,6 +44,7 @@ def multiply_backward(call: Call) -> list[Pass]:
         return [Pass(tensor, mover(made.axes, call.states[tensor].axes), factor.mean)]
     passes: list[Pass] = []
     a, b = call.states[one], call.states[two]
+    norm = written_norm(call)
     shared = a.base.key == b.base.key == made.base.key
     if shared and keeps_lengths(made.axes, a.axes) and keeps_lengths(made.axes, b.axes):
         return [
@@ -50,6 +53,8 @@ def multiply_backward(call: Call) -> list[Pass]:
         ]
     for tensor, target, other in ((one, a, b), (two, b, a)):
         passes += by_factor(tensor, target, made, other)
+    if norm is not None:
+        return passes_of_written_norm(call, norm, passes)
     return [replace(p, along_output=_one_per_row(call, p.tensor)) for p in passes]
 
 
@@ -111,7 +116,8 @@ def divide_backward(call: Call) -> list[Pass]:
         pairs = square.pairs * top.pairs
         move = times(mover(made.axes, two.axes), pairs)
         passes.append(Pass(two_id, move, along_output=_one_per_row(call, two_id)))
-    return passes
+    norm = written_norm(call)
+    return passes if norm is None else passes_of_written_norm(call, norm, passes)
 
 
 def _chance(call: Call, position: int) -> State:

@@ -16,7 +16,7 @@ from fanin.propagation.algebra import shifted
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import weighted
 from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, shape_of
-from fanin.propagation.profile import MOST_PLACES, Profile, settled
+from fanin.propagation.profile import MOST_PLACES, Profile, levels, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian
@@ -93,13 +93,15 @@ def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Sha
     correlation = np.clip(within / within.flat[0], 0.0, 1.0) if std > 0 else np.ones_like(within)
     counts, flat_shares = _valid(blocked, logits.shape, dim)
     if counts is None:
-        counts = np.array([float(total)])
-    seen = counts[counts > 0] if (counts > 0).any() else counts
-    squares, slopes = moments_of_rows(counts, std)
+        counts = np.full((1,) * (rank - 1), float(total))
+    seen = counts[counts > 0] if (counts > 0).any() else counts.ravel()
+    asking = seen.size / counts.size
+    counts, strengths = _broadcast(counts, rows_of(logits.profile, dim))
+    squares, slopes = _moments_by_strength(counts, std, strengths)
     weights = np.maximum(counts, 0) / total
     square = float((weights * squares).mean())
     slope = float((weights * slopes).mean()) / square if square > 0 else 0.0
-    lowest = float((1 / np.maximum(seen, 1)).mean() * len(seen) / len(counts)) / total
+    lowest = float((1 / np.maximum(seen, 1)).mean() * asking) / total
     base = np.full_like(correlation, lowest)
     if flat_shares is not None and rank >= 2:
         # Two rows of a causal mask overlap on the keys that both may see.
@@ -116,11 +118,43 @@ def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Sha
     if flat_shares is None:
         other_key = np.broadcast_to(other_key, same_key.shape)
     made = np.stack([same_key, other_key], axis=position)
-    profile = None if blocked is None else _row_powers(blocked, counts * squares, dim, rank)
+    profile = _row_powers(blocked, counts * squares, dim, rank)
     state = gaussian(logits.axes, 1 / total, fit(made, axes, logits.axes), profile=profile)
     state = state.with_flags(logits)
-    received = None if blocked is None else _row_powers(blocked, counts * slopes, dim, rank)
-    return Shares(state, dim, float(seen.mean()), slope, std, received, counts)
+    received = _row_powers(blocked, counts * slopes, dim, rank)
+    known = None if blocked is None else counts.ravel()
+    return Shares(state, dim, float(seen.mean()), slope, std, received, known)
+
+
+def rows_of(profile: Profile, dim: int) -> Array | None:
+    """Powers of the rows along an axis, without that axis: a token of zeros asks for nothing."""
+    if profile is None:
+        return None
+    found = np.asarray(profile.mean(axis=dim))
+    return found if found.size and np.ptp(found) > 0 else None
+
+
+def _broadcast(counts: Array, strengths: Array | None) -> tuple[Array, Array | None]:
+    if strengths is None:
+        return counts, None
+    shape = np.broadcast_shapes(counts.shape, strengths.shape)
+    if np.prod(shape) > MOST_PLACES:
+        return counts, None
+    return np.broadcast_to(counts, shape), np.broadcast_to(strengths, shape)
+
+
+def _moments_by_strength(
+    counts: Array, std: float, strengths: Array | None
+) -> tuple[Array, Array]:
+    """``moments_of_rows`` where rows differ in the power of their logits too."""
+    if strengths is None:
+        return moments_of_rows(counts, std)
+    powers, _, places = levels(strengths)
+    squares, slopes = np.empty(counts.shape), np.empty(counts.shape)
+    for k, power in enumerate(powers):
+        here = places == k
+        squares[here], slopes[here] = moments_of_rows(counts[here], std * float(power) ** 0.5)
+    return squares, slopes
 
 
 def _one_atom(pairs: Array, axes: Axes, dim: int) -> tuple[Axes, Array]:
@@ -151,16 +185,18 @@ def _valid(
         mean = shares.mean(-2)
         agree = shares.square().mean(-2)
         overlap = float(((mean.square() - agree / n) / (1 - 1 / n)).mean())
-    return counts.flatten().numpy(), overlap
+    return counts.numpy(), overlap
 
 
-def _row_powers(blocked: torch.Tensor, sums: Array, dim: int, rank: int) -> Profile:
+def _row_powers(blocked: torch.Tensor | None, sums: Array, dim: int, rank: int) -> Profile:
     """Powers of the shares: Σ a² of each row, on the keys that it sees."""
+    if blocked is None:
+        return settled(np.expand_dims(sums, dim))[0] if sums.size > 1 else None
     mask = blocked.bool()
     while mask.dim() < rank:
         mask = mask.unsqueeze(0)
     seen = (~mask).movedim(dim, -1).double().numpy()
-    rows = sums.reshape(seen.shape[:-1])[..., None]
+    rows = sums[..., None]
     counts = np.maximum(seen.sum(-1, keepdims=True), 1)
     keys = seen.shape[-1]
     powers = rows * seen / counts if seen.size <= MOST_PLACES else rows / keys
