@@ -184,3 +184,34 @@ def test_the_last_scale_of_a_branch_is_known():
     roles = read_roles(record(net, X))
     assert roles["n2.weight"].residual_branches == 1
     assert roles["n1.weight"].residual_branches == 0
+
+
+class Stages(nn.Module):
+    """One block a stage, then a norm and a layer that changes the width, or a norm alone."""
+
+    def __init__(self, stages, *, widening):
+        super().__init__()
+        widths = [4 * 2**k if widening else 8 for k in range(stages + 1)]
+        self.a = nn.ModuleList(nn.Linear(w, w) for w in widths[:-1])
+        self.b = nn.ModuleList(nn.Linear(w, w) for w in widths[:-1])
+        self.norms = nn.ModuleList(nn.LayerNorm(w) for w in widths[:-1])
+        self.widen = nn.ModuleList(
+            nn.Linear(w, v) if widening else nn.Identity()
+            for w, v in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.head = nn.Linear(widths[-1], 3)
+
+    def forward(self, x):
+        for a, b, norm, widen in zip(self.a, self.b, self.norms, self.widen, strict=True):
+            x = widen(norm(x + b(F.relu(a(x)))))
+        return self.head(x)
+
+
+@pytest.mark.parametrize("stages", [2, 4])
+@pytest.mark.parametrize("widening", [False, True])
+def test_a_norm_before_a_wider_stage_does_not_make_a_stream_post_norm(stages, widening):
+    model = Stages(stages, widening=widening)
+    width = model.a[0].in_features
+    roles = read_roles(record(model, (torch.randn(5, width),)))
+    first = [roles[f"b.{k}.weight"].post_norm for k in range(stages - 1)]
+    assert first == [not widening] * (stages - 1)

@@ -210,11 +210,13 @@ def _count(flow: Flow, found: list[ResidualAdd]) -> None:
     above: dict[int, int] = {}
     parent: dict[int, ResidualAdd] = {}
     normed: set[int] = set()
+    widened: set[int] = set()
     for add in found:
-        previous, past_norm = _previous(flow, add, by_result)
+        previous, past_norm, past_layer = _previous(flow, add, by_result)
         if previous is not None:
             parent[add.operation.index] = previous
             normed |= {add.operation.index} if past_norm else set()
+            widened |= {previous.operation.index} if past_layer else set()
         before = above[previous.operation.index] if previous is not None else 0
         above[add.operation.index] = before + 1
     below: dict[int, int] = {add.operation.index: 0 for add in found}
@@ -233,8 +235,13 @@ def _count(flow: Flow, found: list[ResidualAdd]) -> None:
         first[index] = first[previous.operation.index] if previous is not None else index
         streams.setdefault(first[index], []).append(add)
     for stream in streams.values():
-        # The last sum of a pre-norm stream is read by the final norm alone: one is no rule.
-        closed = sum(_only_normalised(flow, add.operation.outputs[0]) for add in stream)
+        # The last sum of a pre-norm stream is read by the final norm alone: one is no rule. Nor is
+        # the norm before a layer that changes the width between stages.
+        closed = sum(
+            _only_normalised(flow, add.operation.outputs[0])
+            for add in stream
+            if add.operation.index not in widened
+        )
         for add in stream:
             add.post_norm = 2 * closed > len(stream)
             add.chain = first[add.operation.index]
@@ -263,20 +270,20 @@ def _only_normalised(flow: Flow, tensor: int) -> bool:
 
 def _previous(
     flow: Flow, add: ResidualAdd, by_result: dict[int, ResidualAdd]
-) -> tuple[ResidualAdd | None, bool]:
+) -> tuple[ResidualAdd | None, bool, bool]:
     """The sum from which the stream of this one comes, past norms, pooling and single layers.
 
     Returns:
-        The sum, if any, and whether a norm stands between the two.
+        The sum, if any, whether a norm stands between the two, and whether a layer does.
     """
     tensor, steps, layers, normed = add.stream, 0, 0, False
     while steps < 400:
         steps += 1
         if tensor in by_result:
-            return by_result[tensor], normed
+            return by_result[tensor], normed, layers > 0
         maker = flow.made_by(tensor)
         if maker is None:
-            return None, normed
+            return None, normed, layers > 0
         step, sources = flow.step(maker), flow.sources(maker)
         normed = normed or step is Step.NORM
         if step is Step.WEIGHT:
@@ -284,11 +291,11 @@ def _previous(
             layers += 1
             # One layer changes the width between stages; two are another network's beginning.
             if source is None or layers > 1:
-                return None, normed
+                return None, normed, layers > 0
             tensor = source
         elif (step in _STREAM or step is Step.ADD) and sources:
             # Of several signals the main one is the one made last.
             tensor = max(sources) if step is Step.ADD else sources[0]
         else:
-            return None, normed
-    return None, normed
+            return None, normed, layers > 0
+    return None, normed, layers > 0
