@@ -316,7 +316,7 @@ def test_a_loop_too_large_to_run_says_so_and_is_predicted_by_rules(monkeypatch):
     model, x = repeated(4), batch(4, 12)
     assert any("loops over" in note for note in fanin.predict(model, x).notes)
     monkeypatch.setattr(recurrences, "MOST_NUMBERS", 1000)
-    monkeypatch.setattr(recurrences, "MOST_AT_LEAST", 1000)
+    monkeypatch.setattr(recurrences, "MOST_AT_ONCE", 1000)
     signals = fanin.predict(model, x)
     assert not any(s.sampled for s in signals.tensors.values())
     (note,) = signals.notes
@@ -324,10 +324,10 @@ def test_a_loop_too_large_to_run_says_so_and_is_predicted_by_rules(monkeypatch):
     assert "block.0.weight" in note
 
 
-def test_runs_shrink_with_the_loop_and_never_below_the_fewest(monkeypatch):
+def test_runs_shrink_with_the_loop_and_one_is_enough_for_wide_tensors(monkeypatch):
     graph = fanin.record(repeated(4), batch(4, 12))
     whole = find_recurrences(graph, ())
-    for allowed, runs in ((whole.numbers * 10, 10), (whole.numbers * 2, recurrences.LEAST_RUNS)):
+    for allowed, runs in ((whole.numbers * 10, 10), (whole.numbers // 2, 1)):
         monkeypatch.setattr(recurrences, "MOST_NUMBERS", allowed)
         assert find_recurrences(graph, ()).runs == runs
 
@@ -369,3 +369,37 @@ def test_a_model_on_meta_is_predicted_like_the_real_one():
             assert signal.sampled
             assert signal.rms == pytest.approx(real.tensors[tensor].rms, rel=0.1)
             assert math.isfinite(signal.gradient_rms)
+
+
+def in_chunks(m, x):
+    """Linear attention with decays, all steps at once: exponentials of differences of sums."""
+    u = m.first(x)
+    q, k, v = (part(u) for part in (m.q, m.k, m.v))
+    sums = -F.softplus(m.decay(u)).cumsum(1)
+    between = (sums[:, :, None] - sums[:, None]).squeeze(-1)
+    seen = torch.ones(x.shape[1], x.shape[1]).triu(1).bool()
+    weights = between.masked_fill(seen, float("-inf")).exp()
+    return m.out((q @ k.transpose(1, 2) * weights) @ v)
+
+
+def test_linear_attention_in_chunks_subtracts_sums_of_one_tensor():
+    torch.manual_seed(0)
+    names = {"q": 12, "k": 12, "v": 14, "decay": 1}
+    model = Module(in_chunks, first=nn.Linear(18, 22), out=nn.Linear(14, 14),
+                   **{name: nn.Linear(22, n) for name, n in names.items()})  # fmt: skip
+    x = steady(12, 9, 18)
+    plan = fanin.plan(model, x, "xavier_normal")
+    rows = means_over_draws(model, x, plan, 40, "sub", "exp", "bmm", "cumsum", "softplus")
+    assert len(rows[0]) == 6
+    for predicted, truth, spread in zip(*rows, strict=True):
+        for value, mean, share in zip(predicted, truth, spread, strict=True):
+            error = 4 * share * (1 / 40 + 1 / MOST_RUNS) ** 0.5 + 0.1
+            assert value == pytest.approx(mean, rel=error)
+
+
+def test_a_running_sum_that_is_raised_nowhere_begins_nothing():
+    def run(m, x):
+        return m.b(torch.tanh(m.a(x)).cumsum(1))
+
+    model = Module(run, a=nn.Linear(6, 6), b=nn.Linear(6, 6))
+    assert not found_in(model, batch(4, 5, 6)).loops

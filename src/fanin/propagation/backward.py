@@ -169,6 +169,8 @@ def _along_samples(call: Call, outs: list[int], gradients: dict[int, Gradient]) 
             outside[k] = total_pairs(foreign, state), total_profile(foreign, state)
     for tensor in path_backward(call, outside):
         gradients.setdefault(tensor, {})[_SAMPLES] = _UNSETTLED
+    for out in call.operation.outputs:
+        call.parts.sample_gradients.pop(out, None)
 
 
 def _settle(

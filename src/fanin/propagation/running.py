@@ -90,10 +90,11 @@ def _once(call: Call) -> Once | None:
     """One run: tensors by id -> the outputs that are tensors."""
     operation = call.operation
     if operation.overload == "shared_memory":
-        same = len(operation.inputs) == 1 and (
-            call.graph.tensors[operation.inputs[0]].shape == call.shape()
-        )
-        return (lambda tensors: [tensors[operation.inputs[0]].clone()]) if same else None
+        made, (first, *others) = call.shape(), operation.inputs
+        given = call.graph.tensors[first].shape
+        if others or [n for n in given if n != 1] != [n for n in made if n != 1]:
+            return None
+        return lambda tensors: [tensors[first].reshape(made).clone()]
     if call.name == "copy":
         # The functional copy of ATen has no derivative.
         source, shape = call.tensor(1), call.shape()
@@ -101,6 +102,8 @@ def _once(call: Call) -> Once | None:
             return None
         return lambda tensors: [tensors[source].expand(shape).clone()]
     function = resolve(operation.name, operation.overload)
+    if call.name in ("view", "_unsafe_view") and operation.overload == "default":
+        function = torch.ops.aten.reshape.default  # samples need not lie as the tensor did
     if function is None:
         return None
 

@@ -274,6 +274,14 @@ def quantiles_of(data: Array) -> Array:
     return values if spread == 0 else flat.mean() + (values - mean) * (flat.std() / spread)
 
 
+def _squared_means(data: Array, axis: int) -> Array:
+    """Mean squares of the means over every set of the axes from this one on."""
+    if axis == data.ndim:
+        return np.asarray(np.mean(np.square(data)))
+    over = data.mean(axis=axis, keepdims=True)
+    return np.stack([_squared_means(data, axis + 1), _squared_means(over, axis + 1)])
+
+
 def pair_moments_of(data: Array, runs: int = 0) -> Array:
     """E[x x′] of an array for every set of axes along which x and x′ differ, by brute force.
 
@@ -281,11 +289,7 @@ def pair_moments_of(data: Array, runs: int = 0) -> Array:
     of the n² leaves the pairs that differ. The first ``runs`` axes number experiments: no pair
     differs there.
     """
-    rank = data.ndim - runs
-    means = np.empty((2,) * rank)
-    for kind in itertools.product((0, 1), repeat=rank):
-        over = tuple(runs + axis for axis, bit in enumerate(kind) if bit)
-        means[kind] = np.mean(np.square(data.mean(axis=over) if over else data))
+    means = _squared_means(data, runs)
     for axis, n in enumerate(data.shape[runs:]):
         same, mixed = np.take(means, 0, axis), np.take(means, 1, axis)
         differ = (mixed - same / n) / (1 - 1 / n) if n > 1 else same
