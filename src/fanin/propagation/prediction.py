@@ -1,5 +1,6 @@
 """``predict``: the signals of a model from its graph alone."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -102,7 +103,9 @@ def _listed(names: tuple[str, ...]) -> str:
 
 
 def _seeds(states: Mapping[int, State], outputs: Sequence[int]) -> dict[int, Array]:
-    return {t: pairs_of_direction(states[t].axes) for t in outputs if t in states}
+    # A tensor that is returned twice counts twice in the loss.
+    times = Counter(t for t in outputs if t in states)
+    return {t: n**2 * pairs_of_direction(states[t].axes) for t, n in times.items()}
 
 
 def _signals(

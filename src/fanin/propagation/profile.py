@@ -30,12 +30,18 @@ def settled(powers: Array) -> tuple[Profile, float]:
     if mean <= 0.0 or not np.isfinite(mean):
         return None, max(mean, 0.0) if np.isfinite(mean) else 0.0
     found = powers / mean
-    for axis, n in enumerate(found.shape):
-        if n > 1 and np.ptp(found, axis=axis).max() <= FLAT:
-            found = found.mean(axis=axis, keepdims=True)
+    found = _shortened(found)
     if found.size == 1 or found.size > MOST_PLACES:
         return None, mean
     return found, mean
+
+
+def _shortened(powers: Array) -> Array:
+    """Axes along which nothing changes have length 1."""
+    for axis, n in enumerate(powers.shape):
+        if n > 1 and np.ptp(powers, axis=axis).max() <= FLAT:
+            powers = powers.mean(axis=axis, keepdims=True)
+    return powers
 
 
 def even(profile: Profile, rank: int) -> Array:
@@ -65,7 +71,7 @@ def reshaped(profile: Profile, given: Sequence[int], made: Sequence[int]) -> Pro
         at += len(parts)
     if prod(grown) > MOST_PLACES:
         return None
-    return np.broadcast_to(split, grown).reshape(shape)
+    return _shortened(np.broadcast_to(split, grown).reshape(shape))
 
 
 def _refinement(given: Sequence[int], made: Sequence[int]) -> list[int] | None:

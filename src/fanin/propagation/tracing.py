@@ -30,7 +30,7 @@ class Trace:
         graph: what ran.
         ids: name of every parameter and buffer -> the id of its value at the start.
         inputs: ids and tensors of the inputs.
-        outputs: ids of the tensors that a loss would be taken of.
+        outputs: ids of the tensors that a loss would be taken of, as often as they are returned.
         constants: values that rest neither on weights nor on numbers of the batch.
         derived: moments of what is computed from weights alone, such as a normalised weight;
             empty where a plan says what the weights are.
@@ -172,8 +172,7 @@ def _main_outputs(output: Any, graph: Graph) -> list[int]:
     own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if isinstance(own, torch.Tensor) and own.is_floating_point() and id(own) in ids:
         return [ids[id(own)]]
-    found = [ids[id(t)] for t in _main_leaves(output) if id(t) in ids and t.is_floating_point()]
-    return list(dict.fromkeys(found))
+    return [ids[id(t)] for t in _main_leaves(output) if id(t) in ids and t.is_floating_point()]
 
 
 def _main_leaves(output: Any) -> Iterator[torch.Tensor]:

@@ -17,7 +17,7 @@ from fanin.propagation.call import Call
 from fanin.propagation.carrying import weighted
 from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, shape_of
 from fanin.propagation.profile import MOST_PLACES, Profile, levels, settled
-from fanin.propagation.quadrature import Array
+from fanin.propagation.quadrature import NODES, WEIGHTS, Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian
 
@@ -98,6 +98,10 @@ def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Sha
     asking = seen.size / counts.size
     counts, strengths = _broadcast(counts, rows_of(logits.profile, dim))
     squares, slopes = _moments_by_strength(counts, std, strengths)
+    tilt, uneven = None, _tilted(logits.profile, std, dim, total)
+    if uneven is not None and np.broadcast_shapes(uneven[1].shape, counts.shape) == counts.shape:
+        tilt = uneven[0]
+        squares, slopes = squares * uneven[1], slopes * uneven[1]
     weights = np.maximum(counts, 0) / total
     square = float((weights * squares).mean())
     slope = float((weights * slopes).mean()) / square if square > 0 else 0.0
@@ -118,10 +122,10 @@ def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Sha
     if flat_shares is None:
         other_key = np.broadcast_to(other_key, same_key.shape)
     made = np.stack([same_key, other_key], axis=position)
-    profile = _row_powers(blocked, counts * squares, dim, rank)
+    profile = _row_powers(blocked, counts * squares, dim, rank, tilt)
     state = gaussian(logits.axes, 1 / total, fit(made, axes, logits.axes), profile=profile)
     state = state.with_flags(logits)
-    received = _row_powers(blocked, counts * slopes, dim, rank)
+    received = _row_powers(blocked, counts * slopes, dim, rank, tilt)
     known = None if blocked is None else counts.ravel()
     return Shares(state, dim, float(seen.mean()), slope, std, received, known)
 
@@ -143,9 +147,7 @@ def _broadcast(counts: Array, strengths: Array | None) -> tuple[Array, Array | N
     return np.broadcast_to(counts, shape), np.broadcast_to(strengths, shape)
 
 
-def _moments_by_strength(
-    counts: Array, std: float, strengths: Array | None
-) -> tuple[Array, Array]:
+def _moments_by_strength(counts: Array, std: float, strengths: Array | None) -> tuple[Array, Array]:
     """``moments_of_rows`` where rows differ in the power of their logits too."""
     if strengths is None:
         return moments_of_rows(counts, std)
@@ -188,19 +190,55 @@ def _valid(
     return counts.numpy(), overlap
 
 
-def _row_powers(blocked: torch.Tensor | None, sums: Array, dim: int, rank: int) -> Profile:
+def _row_powers(
+    blocked: torch.Tensor | None, sums: Array, dim: int, rank: int, tilt: Array | None
+) -> Profile:
     """Powers of the shares: Σ a² of each row, on the keys that it sees."""
-    if blocked is None:
-        return settled(np.expand_dims(sums, dim))[0] if sums.size > 1 else None
-    mask = blocked.bool()
-    while mask.dim() < rank:
-        mask = mask.unsqueeze(0)
-    seen = (~mask).movedim(dim, -1).double().numpy()
-    rows = sums[..., None]
-    counts = np.maximum(seen.sum(-1, keepdims=True), 1)
-    keys = seen.shape[-1]
-    powers = rows * seen / counts if seen.size <= MOST_PLACES else rows / keys
-    return settled(np.moveaxis(powers, -1, dim))[0]
+    rows = np.expand_dims(sums, dim)
+    powers = rows if sums.size > 1 else np.ones((1,) * rank)
+    if blocked is not None:
+        mask = blocked.bool()
+        while mask.dim() < rank:
+            mask = mask.unsqueeze(0)
+        seen = (~mask).double().numpy()
+        counts = np.maximum(seen.sum(dim, keepdims=True), 1)
+        fits = np.prod(np.broadcast_shapes(seen.shape, rows.shape)) <= MOST_PLACES
+        powers = rows * seen / counts if fits else rows
+    if tilt is not None and np.prod(np.broadcast_shapes(powers.shape, tilt.shape)) <= MOST_PLACES:
+        powers = powers * tilt
+    return settled(powers)[0]
+
+
+def _tilted(profile: Profile, std: float, dim: int, keys: int) -> tuple[Array, Array] | None:
+    """Where the keys of a row differ in the spread s² of their logits l.
+
+    A share is eˡ/(Z + eˡ) with Z near Σ e^{s²/2} over the other keys.
+
+    Returns:
+        Powers of the shares within a row, of mean 1; and Σ a² of each row, without the axis of the
+        keys, over what it is for even keys of the same mean spread. None where keys are even.
+    """
+    if profile is None or profile.shape[dim] == 1:
+        return None
+    spread = std**2 * profile
+    powers, _, places = levels(spread)
+    strong = np.expand_dims(np.exp(spread / 2).mean(axis=dim), dim)
+    rows, _, row_of = levels(strong)
+    others = (keys - 1) * rows
+    even_keys = spread.mean(axis=dim, keepdims=True)
+    table = _squared_share(powers, others)
+    tilt = table[places, np.broadcast_to(row_of, places.shape)]
+    alike = _squared_share(even_keys.ravel(), (keys - 1) * np.exp(even_keys.ravel() / 2), both=True)
+    sums = tilt.mean(axis=dim, keepdims=True)
+    return tilt / sums, (sums / alike.reshape(even_keys.shape)).squeeze(dim)
+
+
+def _squared_share(spreads: Array, others: Array, *, both: bool = False) -> Array:
+    """E[(eˡ/(Z + eˡ))²] for every l ~ N(0, s²) with every Z, or one by one."""
+    logits = np.exp(np.sqrt(spreads)[:, None] * NODES)
+    if both:
+        return np.asarray((logits / (others[:, None] + logits)) ** 2 @ WEIGHTS)
+    return np.asarray((logits[:, None] / (others[None, :, None] + logits[:, None])) ** 2 @ WEIGHTS)
 
 
 def softmax_gradient(pairs: Array, shares: Shares) -> Array:

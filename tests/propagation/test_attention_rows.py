@@ -1,0 +1,49 @@
+"""Tokens that are weaker than others: they ask for nothing, and are asked for by chance."""
+
+import pytest
+import torch
+from building_blocks import Module, N, batch, dense
+from checks import predicted_and_measured
+from torch.nn import functional as F  # noqa: N812
+
+
+def rows_of(run, x, names="qkvo", draws=24):
+    def build():
+        return Module(run, **{name: dense() for name in names})
+
+    return predicted_and_measured(build, x, draws)
+
+
+def attended(m, x):
+    return F.scaled_dot_product_attention(m.q(x)[:, None], m.k(x)[:, None], m.v(x)[:, None])[:, 0]
+
+
+def test_a_class_token_of_zeros_averages_evenly():
+    # Rows of unit logits have Σ a² near e/T; the row of zeros 1/T.
+    def run(m, x):
+        tokens = torch.cat([torch.zeros(len(x), 1, N), x], dim=1)
+        return m.o(attended(m, tokens)[:, 0])
+
+    rows = rows_of(run, batch(8, 24, N))
+    found = [r for r in rows if r[0].operation == "select"][-1]
+    assert found[1] == pytest.approx(found[2], rel=0.06)
+    others = next(r for r in rows if r[0].operation.startswith("_scaled_dot"))
+    assert others[2] > 1.3 * found[2]
+
+
+@pytest.mark.parametrize("padded", [4, 12, 20])
+def test_strong_keys_take_what_weak_ones_leave(padded):
+    # Tokens of zeros, as a window is padded: strong rows of strong keys hold most of the gradient.
+    def run(m, x):
+        tokens = F.pad(x, (0, 0, 0, padded))
+        q, k, v = m.q(tokens), m.k(tokens), m.v(tokens)
+        shares = (q @ k.transpose(1, 2) / N**0.5).softmax(-1)
+        return m.o((shares @ v)[:, : x.shape[1]])
+
+    rows = rows_of(run, batch(4, 24 - padded, N))
+    shares = next(r for r in rows if r[0].operation == "_softmax")
+    logits = next(r for r in rows if r[0].operation == "div")
+    average = [r for r in rows if r[0].operation == "bmm"][-1]
+    assert shares[1] == pytest.approx(shares[2], rel=0.04)
+    assert average[1] == pytest.approx(average[2], rel=0.06)
+    assert logits[3] == pytest.approx(logits[4], rel=0.12)
