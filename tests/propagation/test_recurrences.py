@@ -403,3 +403,26 @@ def test_a_running_sum_that_is_raised_nowhere_begins_nothing():
 
     model = Module(run, a=nn.Linear(6, 6), b=nn.Linear(6, 6))
     assert not found_in(model, batch(4, 5, 6)).loops
+
+
+def written_step_by_step(m, x):
+    """States are written into memory one by one, as models that keep a cache do."""
+    u = m.first(x)
+    seen, h = torch.zeros_like(u), torch.zeros_like(u[:, 0])
+    for t in range(x.shape[1]):
+        h = torch.sigmoid(u[:, t]) * h + u[:, t]
+        seen[:, t] = h
+    return m.out(seen)
+
+
+def test_states_written_into_memory_are_read_from_it():
+    torch.manual_seed(0)
+    model = Module(written_step_by_step, first=nn.Linear(9, 16), out=nn.Linear(16, 16))
+    x = steady(24, 6, 9)
+    plan = fanin.plan(model, x, "xavier_normal")
+    rows = means_over_draws(model, x, plan, 24, "add", "sigmoid", "updated")
+    assert len(rows[0]) > 12
+    for predicted, truth, spread in zip(*rows, strict=True):
+        for value, mean, share in zip(predicted, truth, spread, strict=True):
+            error = 4 * share * (1 / 24 + 1 / MOST_RUNS) ** 0.5 + 0.1
+            assert value == pytest.approx(mean, rel=error)

@@ -5,8 +5,10 @@ from typing import Any
 
 import torch
 
+from fanin.graph.graph import Ref
 from fanin.propagation.call import Call, rebuilt_arguments, resolve
 from fanin.propagation.drawing import Drawn, drawn_inputs
+from fanin.propagation.families.memory import written
 
 _CANNOT = (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError)
 
@@ -19,6 +21,8 @@ def run_on(call: Call, drawn: Drawn) -> list[torch.Tensor | None] | None:
     None, and a note, where the operation cannot run; None for an output whose shape differs from
     run to run.
     """
+    if call.name == "updated":
+        return _updated(call, drawn)
     once = _once(call)
     if once is None:
         return None
@@ -114,6 +118,22 @@ def _once(call: Call) -> Once | None:
         return [value for value in values if isinstance(value, torch.Tensor)]
 
     return once
+
+
+def _updated(call: Call, drawn: Drawn) -> list[torch.Tensor | None] | None:
+    """Memory written through other views: the parts in their places."""
+    refs = [ref.tensor for ref in call.operation.args if isinstance(ref, Ref)]
+    values = {t: v.expand(drawn.runs, *v.shape) for t, v in drawn.fixed.items()} | drawn.varying
+    whole = values[refs[0]].clone()
+    for tensor in refs[1:]:
+        box = written(call, tensor, call.shape())
+        if box is None:
+            return None
+        place = whole
+        for dim, part in box:
+            place = place[(slice(None),) * (dim + 1) + (part,)]
+        place.copy_(values[tensor])
+    return [whole]
 
 
 def _can_be_batched(call: Call) -> bool:

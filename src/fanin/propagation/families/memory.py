@@ -26,7 +26,7 @@ def updated(call: Call) -> State:
     if not parts:
         return whole
     shape = whole.shape
-    boxes = [_written(call, tensor, shape) for tensor in refs[1:]]
+    boxes = [written(call, tensor, shape) for tensor in refs[1:]]
     total = float(np.prod(shape)) or 1.0
     sizes = np.array([float(np.prod(p.shape)) for p in parts])
     share = min(sizes.sum() / total, 1.0)
@@ -48,7 +48,7 @@ def updated(call: Call) -> State:
 Box = list[tuple[int, slice | int]]
 
 
-def _written(call: Call, tensor: int, shape: Sequence[int]) -> Box | None:
+def written(call: Call, tensor: int, shape: Sequence[int]) -> Box | None:
     """Where an in-place operation wrote: the slices and indices of the view that it was given."""
     steps: Box = []
     maker = call.graph.producer.get(tensor)
@@ -136,7 +136,7 @@ def updated_backward(call: Call) -> list[Pass]:
     made = call.made()
     if not refs[1:]:
         return [Pass(refs[0], lambda p: fit(p, made.axes, call.states[refs[0]].axes), 1.0)]
-    boxes = [_written(call, tensor, made.shape) for tensor in refs[1:]]
+    boxes = [written(call, tensor, made.shape) for tensor in refs[1:]]
     passes = []
     if call.states[refs[0]].shape == made.shape:
         whole = call.states[refs[0]]
