@@ -8,7 +8,7 @@ import numpy as np
 
 from fanin.propagation.call import Call
 from fanin.propagation.families.attention import FUSED
-from fanin.propagation.families.pointwise import input_slopes
+from fanin.propagation.families.pointwise import input_slopes, pointwise_forward
 from fanin.propagation.quadrature import Array, expectation
 from fanin.propagation.state import State
 
@@ -295,11 +295,18 @@ def _elementwise(
     if len(call.operation.outputs) != 1 or "softmax" in call.name or call.name == "copy":
         raise Ended
     made, out = call.made(), call.operation.outputs[0]
-    if any(call.states[t].base.key != made.base.key for t in inputs):
-        raise Ended
     if all(stretched[t].statistic for t in inputs):
         return {out: _STATISTIC}
-    slopes = input_slopes(call)
+    ruled = all(call.states[t].base.key == made.base.key for t in inputs)
+    if not ruled:
+        # Run on samples, for its inputs were: the function is the same.
+        found = pointwise_forward(call)
+        if not isinstance(found, State):
+            raise Ended
+        made = found
+        if any(call.states[t].base.key != made.base.key for t in inputs):
+            raise Ended
+    slopes = input_slopes(call, made)
     if not slopes:
         raise Ended
     values = np.zeros_like(made.values)
@@ -316,7 +323,7 @@ def _elementwise(
         along = held.cross / q if q > 0 else 0.0
         values = values + slope * along * state.values
         aside += max(held.square - along * held.cross, 0.0) * expectation(slope**2)
-    found = _of_values(made, values)
-    if aside <= 1e-9 * found.square:
-        return {out: found}
-    return {out: Stretch(None, None, found.square + aside, found.cross)}
+    change = _of_values(made, values)
+    if aside <= 1e-9 * change.square and ruled:
+        return {out: change}
+    return {out: Stretch(None, None, change.square + aside, change.cross)}

@@ -160,13 +160,16 @@ def _two_arguments(call: Call, varying: Sequence[int], states: dict[int, State])
     return gaussian(one.axes, mean, pairs).with_flags(one, two)
 
 
-def input_slopes(call: Call) -> dict[int, Array] | None:
-    """Derivative of the output by each input, on the nodes of the base that they share."""
+def input_slopes(call: Call, made: State | None = None) -> dict[int, Array] | None:
+    """Derivative of the output by each input, on the nodes of the base that they share.
+
+    ``made`` stands for the output where its own state comes from samples.
+    """
     function = resolve(call.operation.name, call.operation.overload)
     if function is None:
         return None
     varying, states = _varying(call)
-    made = call.made()
+    made = call.made() if made is None else made
     if any(states[t].base.key != made.base.key for t in varying):
         return None
     tensors = {
