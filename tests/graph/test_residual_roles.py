@@ -1,5 +1,7 @@
 """Residual writers and the number of branches, over the ways in which people write them."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -196,8 +198,7 @@ class Stages(nn.Module):
         self.b = nn.ModuleList(nn.Linear(w, w) for w in widths[:-1])
         self.norms = nn.ModuleList(nn.LayerNorm(w) for w in widths[:-1])
         self.widen = nn.ModuleList(
-            nn.Linear(w, v) if widening else nn.Identity()
-            for w, v in zip(widths[:-1], widths[1:], strict=True)
+            nn.Linear(w, v) if widening else nn.Identity() for w, v in pairwise(widths)
         )
         self.head = nn.Linear(widths[-1], 3)
 

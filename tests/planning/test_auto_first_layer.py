@@ -5,6 +5,8 @@ import torch
 from torch import nn
 
 import fanin
+from fanin.graph.input_moments import moments_of_input
+from fanin.planning.auto.first_layer import far_from_one
 from fanin.schemes import Kaiming, Scaled
 
 
@@ -174,3 +176,13 @@ def test_the_first_layer_of_a_deep_stack_keeps_its_form():
     assert net[0](x).square().mean().item() == pytest.approx(1 / 60, rel=0.6)
     plan = fanin.plan(net, unit)
     assert plan["2.weight"].scheme == fanin.plan(net, x)["2.weight"].scheme
+
+
+@pytest.mark.parametrize("shape", [(2, 8), (2, 32), (4, 4), (16,)])
+def test_few_standard_normal_numbers_pass_for_standardised(shape):
+    """Also two samples that happen to be alike; numbers ten times as large seldom pass."""
+    generator = torch.Generator().manual_seed(0)
+    many = [moments_of_input(torch.randn(shape, generator=generator)) for _ in range(2000)]
+    assert sum(far_from_one(m) for m in many) / len(many) < 0.01
+    wrong = [moments_of_input(10 * torch.randn(shape, generator=generator)) for _ in range(2000)]
+    assert sum(far_from_one(m) for m in wrong) / len(wrong) > 0.8

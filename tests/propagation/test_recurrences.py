@@ -324,6 +324,16 @@ def test_a_loop_too_large_to_run_says_so_and_is_predicted_by_rules(monkeypatch):
     assert "block.0.weight" in note
 
 
+def test_a_long_loop_that_is_not_run_is_still_predicted(monkeypatch):
+    """Shared ancestors lie hundreds of steps back there: farther than Python calls itself."""
+    monkeypatch.setattr(recurrences, "MOST_NUMBERS", 0)
+    monkeypatch.setattr(recurrences, "MOST_AT_ONCE", 0)
+    model, x = nn.GRU(4, 6, batch_first=True), batch(2, 80, 4)
+    signals = fanin.predict(model, x)
+    assert not any(s.sampled for s in signals.tensors.values())
+    assert all(math.isfinite(s.rms) for s in signals.tensors.values())
+
+
 def test_runs_shrink_with_the_loop_and_one_is_enough_for_wide_tensors(monkeypatch):
     graph = fanin.record(repeated(4), batch(4, 12))
     whole = find_recurrences(graph, ())

@@ -14,7 +14,8 @@ class InputMoments:
         mean: E[x].
         second_moment: E[x²], the mean included; NaN or infinite where the input holds such values.
         standard_error: of the second moment, from how much it differs between samples (the first
-            axis); of one sample alone, √(2/N)·E[x²], as N independent normal numbers would have.
+            axis), and at least √(2/N)·E[x²], as N independent normal numbers would have: two
+            samples may be alike by chance.
     """
 
     mean: float
@@ -57,5 +58,5 @@ def moments_of_input(tensor: torch.Tensor) -> InputMoments | None:
         mean, second = float(x.mean()), float(each.mean())
         error = second * math.sqrt(2 / x.numel())
         if len(each) > 1:
-            error = float(each.std()) / math.sqrt(len(each))
+            error = max(error, float(each.std()) / math.sqrt(len(each)))
     return InputMoments(mean, second, error)

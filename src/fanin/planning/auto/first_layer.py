@@ -61,7 +61,11 @@ def far_from_one(moments: InputMoments) -> bool:
     if not moments.finite or moments.constant:
         return False
     q = moments.second_moment
-    return abs(q - 1) > SURE * moments.standard_error and not 1 / NEAR_ONE <= q <= NEAR_ONE
+    # In logarithms: the error is a share of q, so that a small q seems surer than it is. Above a
+    # half, one or two samples make up the whole moment.
+    share = moments.standard_error / q
+    sure = share <= 0.5 and abs(math.log(q)) > SURE * share
+    return sure and not 1 / NEAR_ONE <= q <= NEAR_ONE
 
 
 def advice(circumstances: Circumstances) -> tuple[str, ...]:
