@@ -19,8 +19,9 @@ from fanin.propagation.places import Place, Step, place_of, step_of
 from fanin.propagation.quadrature import NODES, Array, expectation
 from fanin.propagation.state import State
 
-DEEPEST = 400
-"""Steps back before two tensors are taken for unrelated."""
+DEEPEST = 200
+"""Steps back before two tensors are taken for unrelated; each nests up to four calls of Python's
+thousand."""
 MOST_STEPS = 4000
 """Pairs looked at for one of them."""
 

@@ -24,6 +24,8 @@ LEAST_STEPS = 4
 MOST_RUNS = 128
 MOST_NUMBERS, MOST_AT_ONCE = 1 << 27, 1 << 28
 """Numbers that all runs of all loops read and write, and those of a single run."""
+_WEIGHT = 8
+"""A weight is multiplied and forgotten, in an eighth of the time of a number that is made."""
 
 _MATRIX = frozenset({"mm", "bmm", "addmm", "baddbmm", "mv", "addmv", "convolution", "linear",
                      "mul", "mul_"})  # fmt: skip
@@ -78,6 +80,11 @@ def find_recurrences(graph: Graph, fixed: Collection[int]) -> Recurrences:
     if sums:
         matrices["exponentials of running sums"] = None
     loops |= sums
+    for operation in graph.operations:
+        if _is_whole(operation):
+            loops.add(operation.index)
+            owners = [graph.tensors[t].of_parameters for t in operation.inputs]
+            matrices.update(dict.fromkeys(name for names in owners for name in names))
     if not loops:
         return Recurrences()
     ways = around(graph, loops, fixed)
@@ -97,6 +104,11 @@ def _with_what_they_make(graph: Graph, fixed: Collection[int]) -> set[int]:
     return {*fixed, *made}
 
 
+def _is_whole(operation: Operation) -> bool:
+    """Whether it runs a layer over all steps at once: ``mkldnn_rnn_layer``, ``lstm``, ``gru``."""
+    return "rnn" in operation.name or operation.name in ("lstm", "gru", "quantized_lstm")
+
+
 def _joins(graph: Graph, operation: Operation, fixed: Collection[int]) -> bool:
     """Whether it makes one tensor of several, which may have something in common."""
     data = {t for t in operation.inputs if is_data(graph, t, fixed)}
@@ -104,9 +116,14 @@ def _joins(graph: Graph, operation: Operation, fixed: Collection[int]) -> bool:
 
 
 def _numbers(graph: Graph, operation: Operation) -> int:
-    tensors = operation.outputs if operation.name in VIEWS else (
-        *operation.inputs, *operation.outputs)  # fmt: skip
-    return sum(prod(graph.tensors[t].shape) for t in tensors)
+    """Numbers that an operation reads and makes; what it makes is measured and kept, too."""
+    made = sum(prod(graph.tensors[t].shape) for t in operation.outputs)
+    if operation.name in VIEWS:
+        return made
+    sizes = [(prod(graph.tensors[t].shape), graph.tensors[t].of_parameters)
+             for t in operation.inputs]  # fmt: skip
+    steps = max(graph.tensors[operation.inputs[0]].shape[:2]) if _is_whole(operation) else 1
+    return made + sum(size * steps // _WEIGHT if owners else size for size, owners in sizes)
 
 
 _Key = tuple[tuple[str, ...], int]

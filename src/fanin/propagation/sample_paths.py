@@ -46,7 +46,7 @@ def carry_on(call: Call, outcomes: list[State | None]) -> list[State | None]:
         return outcomes
     if not any(t in call.parts.made_of_samples for t in inputs):
         return outcomes
-    return [*made_of_runs(call)]
+    return made_of_runs(call)
 
 
 def in_loop(call: Call) -> bool:
@@ -67,12 +67,18 @@ def in_loop(call: Call) -> bool:
 
 
 def keep_runs(call: Call, drawn: Drawn, made: list[torch.Tensor | None], inputs: list[int]) -> bool:
-    """Hold what these inputs and all outputs were; False where the shapes are not the recorded."""
+    """Hold what these inputs and all outputs were; False where the shapes are not the recorded.
+
+    Scratch memory, which holds no real numbers, may come in any size.
+    """
     samples, outputs = call.parts.samples, call.operation.outputs
     results = [made[min(k, len(made) - 1)] if made else None for k in range(len(outputs))]
-    for out, result in zip(outputs, results, strict=True):
+    for k, out in enumerate(outputs):
+        result = results[k]
         if result is None or tuple(result.shape[1:]) != call.graph.tensors[out].shape:
-            return False
+            if call.is_float(out) or k == 0:
+                return False
+            results[k] = None
     for tensor in inputs:
         if tensor in drawn.varying:
             samples.setdefault(tensor, drawn.varying[tensor])
@@ -80,10 +86,11 @@ def keep_runs(call: Call, drawn: Drawn, made: list[torch.Tensor | None], inputs:
     return True
 
 
-def made_of_runs(call: Call) -> list[State]:
+def made_of_runs(call: Call) -> list[State | None]:
     """States of the outputs from the runs that are held of them."""
-    call.parts.made_of_samples.update(call.operation.outputs)
-    return [state_of(call.parts.samples[out]) for out in call.operation.outputs]
+    samples, outputs = call.parts.samples, call.operation.outputs
+    call.parts.made_of_samples.update(outputs)
+    return [state_of(samples[out]) if out in samples else None for out in outputs]
 
 
 def on_path(call: Call) -> bool:

@@ -107,14 +107,16 @@ def marginal_powers(squares: Array) -> Profile:
     whole = float(squares.mean())
     runs, rank = squares.shape[0], squares.ndim - 1
     found: Array | None = None
+    if runs < _LEAST_RUNS or whole <= 0:
+        return None
     for axis in range(1, rank + 1):
-        if squares.shape[axis] == 1 or whole <= 0:
+        if squares.shape[axis] == 1:
             continue
         over = tuple(i for i in range(1, rank + 1) if i != axis)
         lines = squares.mean(axis=over) / whole
         level = lines.mean(axis=0)
         chance = float((lines.var(axis=0, ddof=1) / runs).mean())
-        if runs < _LEAST_RUNS or float(level.var()) < _CLEAR * chance + FLAT**2:
+        if float(level.var()) < _CLEAR * chance + FLAT**2:
             continue
         shape = [1] * rank
         shape[axis - 1] = -1

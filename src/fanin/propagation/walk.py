@@ -108,7 +108,9 @@ def _step(
                 states[out] = state
         return
     if operation in parts.recurrences and in_loop(call):
-        states.update(zip(operation.outputs, made_of_runs(call), strict=True))
+        for out, state in zip(operation.outputs, made_of_runs(call), strict=True):
+            if state is not None:
+                states[out] = state
         return
     rule = forward_rule(call.name)
     outcome: Outcome | None = rule(call) if rule is not None else pointwise_forward(call)
