@@ -47,3 +47,22 @@ def test_strong_keys_take_what_weak_ones_leave(padded):
     assert shares[1] == pytest.approx(shares[2], rel=0.04)
     assert average[1] == pytest.approx(average[2], rel=0.06)
     assert logits[3] == pytest.approx(logits[4], rel=0.12)
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["fused", "written out"])
+def test_queries_receive_more_where_keys_and_values_read_one_tensor(written):
+    # 96 tokens in 32 directions: Σ (g·v) k over strangers has a quarter of the power.
+    width = 32
+
+    def run(m, x):
+        q, k, v = m.q(x), m.k(x), m.v(x)
+        if written:
+            return m.o(((q @ k.transpose(1, 2)) / width**0.5).softmax(-1) @ v)
+        return m.o(F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0])
+
+    def build():
+        return Module(run, **{name: dense(width, width) for name in "qkvo"})
+
+    rows = predicted_and_measured(build, batch(8, 96, width), 24)
+    queries = next(r for r in rows if r[0].operation == "mm")
+    assert queries[3] == pytest.approx(queries[4], rel=0.12)

@@ -19,6 +19,11 @@ from fanin.propagation.layout import atom_range
 from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.state import State, gaussian
 
+_TO_SOFTMAX = {
+    "view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "contiguous", "_to_copy",
+    "alias", "expand", "unsqueeze", "squeeze", "mul", "div", "add", "sub", "masked_fill", "where",
+}  # fmt: skip
+"""Between the products of queries with keys and their softmax."""
 _PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "convolution"}
 _FURTHEST = 40
 
@@ -103,13 +108,21 @@ def inverse_directions(
         parts = [inverse_directions(graph, states, t, left - 1) for t in varying]
         total = powers.sum()
         return float((powers / total) ** 2 @ parts) if total > 0 else own
-    if (name in _LINEAR or "norm" in name) and varying:
+    if (name in _LINEAR or "norm" in name or _keeps_features(maker, len(state.axes))) and varying:
         return max(own, inverse_directions(graph, states, varying[0], left - 1))
     return own
 
 
 _LINEAR = {"view", "_unsafe_view", "reshape", "clone", "contiguous", "alias", "detach", "_to_copy",
            "mul", "add", "native_dropout", "dropout", "unsqueeze", "sub"}  # fmt: skip
+
+
+def _keeps_features(operation: Operation, rank: int) -> bool:
+    """A transpose that leaves the last axis where it is: heads and samples change places."""
+    name = functional_name(operation.name)
+    if name == "transpose":
+        return all(d % rank != rank - 1 for d in operation.args[1:3])
+    return name == "permute" and operation.args[1][-1] in (-1, len(operation.args[1]) - 1)
 
 
 def _from_correlations(state: State) -> float:
@@ -167,6 +180,7 @@ def averaged_values(call: Call, made: State) -> State:
         return made
     key = keys_behind(call.graph, softmax)
     share = 0.0 if key is None else leaning(call.graph, call.states, key, two)
+    call.parts.keep(softmax, "leaning", share)
     source = softmax.args[0]
     if share == 0.0 or not isinstance(source, Ref):
         return made
@@ -221,6 +235,55 @@ def keys_behind(graph: Graph, softmax: Operation) -> int | None:
         key = maker.args[2 if maker.name == "baddbmm" else 1]
         return key.tensor if isinstance(key, Ref) else None
     return None
+
+
+def softmax_of_logits(call: Call) -> Operation | None:
+    """The softmax that reads the logits which this product of queries with keys makes."""
+    tensor = call.operation.outputs[0]
+    for _ in range(8):
+        readers = call.graph.consumers.get(tensor, ())
+        if not readers or not readers[0].outputs:
+            return None
+        name = functional_name(readers[0].name)
+        if "softmax" in name:
+            return readers[0]
+        if name not in _TO_SOFTMAX:
+            return None
+        if name in ("mul", "div", "add", "sub") and not any(
+            isinstance(a, Ref) and a.tensor == tensor for a in readers[0].args
+        ):
+            return None
+        tensor = readers[0].outputs[0]
+    return None
+
+
+def query_alignment(share: float, squares: float, keys: Profile) -> float:
+    """Power of a query's gradient, over what keys that are strangers to the values would send.
+
+    A query receives Σ a (g·v) k over its keys. Where keys and values were read from one tensor of
+    n directions, v goes with k along each of them: to Σ a² of strangers comes (Σ a)²/n.
+
+    Args:
+        share: 1/n, see ``leaning``.
+        squares: Σ a² of a row.
+        keys: powers of the keys: what is weak as a key is weak as a value.
+    """
+    if squares <= 0:
+        return 1.0
+    powers = 1.0 if keys is None else float(np.mean(keys**2))
+    return 1 + share * max(1 / (squares * powers) - 1, 0.0)
+
+
+def queries_of_product(call: Call) -> float:
+    """``query_alignment`` where a batched product makes the logits; 1 for any other."""
+    softmax = softmax_of_logits(call) if call.name in ("bmm", "baddbmm") else None
+    share = None if softmax is None else call.parts.kept(softmax, "leaning")
+    if softmax is None or not share:
+        return 1.0
+    shares = call.states[softmax.outputs[0]]
+    count = shares.shape[int(softmax.args[1]) % len(shares.shape)]
+    keys = call.state(2 if call.name == "baddbmm" else 1).profile
+    return query_alignment(share, shares.second_moment * count, keys)
 
 
 def tied_power(call: Call, data: int, weight: int) -> float:

@@ -4,19 +4,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from fanin.graph.graph import Operation, Ref
-from fanin.propagation.alignment import keys_behind, softmax_behind
-from fanin.propagation.call import Call, functional_name
+from fanin.propagation.alignment import keys_behind, softmax_behind, softmax_of_logits
+from fanin.propagation.call import Call
 from fanin.propagation.families.attention import FUSED
 from fanin.propagation.families.softmax import Shares
 
 _MOST_COUNTS = 12
 """Numbers of keys that rows are told apart by."""
-_PASSED = {
-    "view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "contiguous", "_to_copy",
-    "alias", "expand", "unsqueeze", "squeeze", "mul", "div", "add", "sub", "masked_fill", "where",
-}  # fmt: skip
-"""Between the products of queries with keys and their softmax."""
 
 
 def beside_attention(call: Call, tensor: int) -> float:
@@ -31,7 +25,7 @@ def beside_attention(call: Call, tensor: int) -> float:
         shares: Shares = kept[4]
         by_query = tensor == call.tensor(0)
     elif call.name in ("bmm", "baddbmm"):
-        softmax = _softmax_behind(call)
+        softmax = softmax_of_logits(call)
         if softmax is None:
             return 1.0
         shares = call.parts.kept(softmax, "shares")
@@ -76,25 +70,6 @@ def _of_rows(shares: Shares) -> tuple[float, float, float, float]:
     found = np.array([along_logits(int(k), round(shares.std, 3)) for k in keys[picked]])
     row, column, strangers, together, squares = weights @ found
     return row, column, strangers, float(together / squares) if squares > 0 else 0.0
-
-
-def _softmax_behind(call: Call) -> Operation | None:
-    tensor = call.operation.outputs[0]
-    for _ in range(8):
-        readers = call.graph.consumers.get(tensor, ())
-        if not readers or not readers[0].outputs:
-            return None
-        name = functional_name(readers[0].name)
-        if "softmax" in name:
-            return readers[0]
-        if name not in _PASSED:
-            return None
-        if name in ("mul", "div", "add", "sub") and not any(
-            isinstance(a, Ref) and a.tensor == tensor for a in readers[0].args
-        ):
-            return None
-        tensor = readers[0].outputs[0]
-    return None
 
 
 @lru_cache(maxsize=512)

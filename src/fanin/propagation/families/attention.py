@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from fanin.propagation.algebra import added, scaled
-from fanin.propagation.alignment import asking, leaning, leaning_power, raised
+from fanin.propagation.alignment import asking, leaning, leaning_power, query_alignment, raised
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, contracted, weighted
 from fanin.propagation.families.linear import contract, contracted_pairs
@@ -72,6 +72,7 @@ def fused_attention(call: Call) -> list[State | None]:
     keys, values = call.tensor(1), call.tensor(2)
     if keys is not None and values is not None:
         share = leaning(call.graph, call.states, keys, values)
+        call.parts.keep(call.operation, "leaning", share)
         squares = shares.state.second_moment * logits.shape[-1]
         last = len(logits.axes) - 1
         power = leaning_power(logits, value, squares, share, last)
@@ -123,6 +124,9 @@ def fused_attention_backward(call: Call) -> list[Pass]:
     made = call.made()
 
     shares_: Shares = shares
+    squares = shares.state.second_moment * shares.state.shape[-1]
+    share = call.parts.kept(call.operation, "leaning") or 0.0
+    along = query_alignment(share, squares, key.profile)
 
     def to_value(pairs: Array) -> Array:
         axes, found, _ = contracted_pairs(
@@ -141,7 +145,7 @@ def fused_attention_backward(call: Call) -> list[Pass]:
         axes, found, _ = contracted_pairs(
             (shares.state.axes, to_logits(pairs)), (key.axes, key.pairs), of_logits, of_k, of_q
         )
-        return _back(call, 0, axes, found)
+        return _back(call, 0, axes, found * along)
 
     def to_key(pairs: Array) -> Array:
         axes, found, _ = contracted_pairs(

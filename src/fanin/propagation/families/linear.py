@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from fanin.propagation.algebra import added, scaled
-from fanin.propagation.alignment import averaged_values, raised, tied_power
+from fanin.propagation.alignment import averaged_values, queries_of_product, raised, tied_power
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import contracted
 from fanin.propagation.layout import (
@@ -247,6 +247,7 @@ def matmul_backward(call: Call) -> list[Pass]:
     made = call.made()
     passes: list[Pass] = []
     alpha = float(call.operation.kwargs.get("alpha", 1))
+    along = queries_of_product(call)
     for mine, other, letters, others in ((i, j, a, b), (j, i, b, a)):
         tensor = call.tensor(mine)
         if tensor is None:
@@ -263,7 +264,8 @@ def matmul_backward(call: Call) -> list[Pass]:
             axes, found, _ = contracted_pairs(
                 (made.axes, pairs), (factor.axes, factor.pairs), out, others, letters
             )
-            return fit(found * alpha**2, axes, target.axes)
+            queries = along if mine == i else 1.0
+            return fit(found * (alpha**2 * queries), axes, target.axes)
 
         carry = contracted(call.state(other).profile, out, others, letters)
         factor = call.state(other)

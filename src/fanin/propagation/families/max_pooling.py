@@ -176,6 +176,30 @@ def _cumulative() -> Array:
     return np.asarray(0.5 * (1 + erf(from_numpy(NODES / np.sqrt(2))).numpy()))
 
 
+def correlation_of_maxima(same: Array, across: Array, count: int) -> Array:
+    """Correlation of the maxima of two windows of ``count`` equicorrelated normals.
+
+    What all places of both windows share shifts both maxima as a whole: ``across`` adds as it is.
+    What is left has the largest of ``count`` strangers, whose correlation starts with the slope
+    1/(count · variance), the chance that both windows choose the same place, and ends at 1.
+
+    Args:
+        same: correlation of the same place of both windows.
+        across: correlation of different places; its first entry that of a window's own places.
+        count: places of a window.
+    """
+    within = min(max(float(across.flat[0]), 0.0), 1.0)
+    if within >= 1.0 - 1e-9:
+        return same
+    weights = _order_weights(count, 0.0)
+    spread = float(weights @ NODES**2) - float(weights @ NODES) ** 2
+    slope = min(1 / (count * spread), 1.0)
+    rest = np.clip((same - across) / (1 - within), 0.0, 1.0)
+    chosen = slope * rest + (1 - slope) * rest ** (2 + np.log2(count) / 6)
+    found = across + (1 - within) * spread * chosen
+    return np.asarray(found / (within + (1 - within) * spread))
+
+
 @forward("max", "amax")
 def largest_along(call: Call) -> list[State | None] | None:
     """The largest along one axis of equicorrelated normals; None where its place is asked for."""
@@ -190,10 +214,11 @@ def largest_along(call: Call) -> list[State | None] | None:
     near = float(np.take(correlations, 1, position).flat[0]) if n > 1 else 1.0
     weights = _order_weights(n, round(max(near, 0.0), 3))
     mean, square = float(weights @ state.values), float(weights @ state.values**2)
-    own = fit(state.pairs, state.axes, axes) - state.mean**2
-    relative = own / own.flat[0] if own.flat[0] > 0 else np.ones_like(own)
+    relative = correlations
     if n > 1:
-        relative = np.take(relative, 0, position)
+        relative = correlation_of_maxima(
+            np.take(correlations, 0, position), np.take(correlations, 1, position), n
+        )
     made = gaussian(plain_axes(call.shape()), mean, mean**2 + (square - mean**2) * relative)
     values = np.interp(np.cumsum(WEIGHTS) - WEIGHTS / 2, np.cumsum(weights) - weights / 2,
                        state.values)  # fmt: skip
