@@ -337,6 +337,12 @@ def test_a_loop_too_large_to_run_says_so_and_is_predicted_by_rules(monkeypatch):
     assert "block.0.weight" in note
 
 
+@pytest.mark.parametrize("shape", [(1, 6, 5), (4, 1, 5), (1, 5, 5)])
+def test_batches_and_sequences_of_one(shape):
+    signals = fanin.predict(nn.GRU(5, 6, batch_first=True), torch.ones(shape))
+    assert all(s.rms is not None and math.isfinite(s.rms) for s in signals.tensors.values())
+
+
 def test_runs_shrink_with_the_loop_and_one_is_enough_for_wide_tensors(monkeypatch):
     graph = fanin.record(repeated(4), batch(4, 12))
     whole = find_recurrences(graph, ())
@@ -357,6 +363,24 @@ def test_weights_that_stand_there_are_the_ones_that_are_met():
     assert len(loop) == 5
     for tensor in loop:
         assert predicted[tensor].rms == pytest.approx(found[tensor].rms, rel=0.1)
+
+
+def test_a_frozen_matrix_meets_itself_too():
+    model, x = nn.RNN(5, 6, batch_first=True), steady(64, 8, 5)
+    model.requires_grad_(False)
+    nn.init.eye_(model.weight_hh_l0)  # adds up what a stranger would mix
+    plan = fanin.plan(model, x, "auto")
+    predicted, found = (in_order(s, "tanh") for s in (
+        fanin.predict(model, x, plan), fanin.measure(model, x)))  # fmt: skip
+    for one, other in zip(predicted, found, strict=True):
+        assert one.sampled
+        assert one.rms == pytest.approx(other.rms, rel=0.1)
+
+
+def test_dropout_between_layers_is_drawn_in_every_run():
+    model, x = nn.RNN(5, 6, 2, batch_first=True, dropout=0.3).train(), batch(4, 5, 5)
+    notes = fanin.predict(model, x, fanin.plan(model, x, "auto")).notes
+    assert len(notes) == 1
 
 
 def test_draws_are_the_same_every_time_and_never_those_of_apply():

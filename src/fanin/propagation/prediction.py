@@ -84,7 +84,12 @@ def predict_from(run: Trace, model: nn.Module, plan: Mapping[str, Any] | None = 
 
 
 def _recurrences(run: Trace, states: Mapping[int, State], parts: CallParts) -> Recurrences:
-    alike = {t for t, state in states.items() if state.known is not None or state.is_constant}
+    # A matrix that is kept meets itself as a drawn one does; kept decays and biases do not.
+    alike = {
+        tensor
+        for tensor, state in states.items()
+        if state.is_constant or (state.known is not None and state.known.dim() < 2)
+    }
     found = find_recurrences(run.graph, alike)
     if found.loops:
         what = f"loops over {_listed(found.matrices)}, {len(found.loops)} operations"

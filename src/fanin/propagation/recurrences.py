@@ -85,7 +85,8 @@ def find_recurrences(graph: Graph, fixed: Collection[int]) -> Recurrences:
             loops.add(operation.index)
             owners = [graph.tensors[t].of_parameters for t in operation.inputs]
             matrices.update(dict.fromkeys(name for names in owners for name in names))
-    if not loops:
+    if not loops or any(0 in graph.tensors[t].shape
+                        for k in loops for t in graph.operations[k].inputs):  # fmt: skip
         return Recurrences()
     ways = around(graph, loops, fixed)
     joint = {k for k in ways if _joins(graph, graph.operations[k], fixed)}
