@@ -270,6 +270,27 @@ def test_a_table_that_begins_a_residual_stream_has_unit_rms(order):
     assert plan["0.weight"].std == 1.0
 
 
+@pytest.mark.parametrize("normalised", [True, False])
+def test_a_projection_to_cosines_is_no_small_head(normalised):
+    class Towers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bodies = nn.ModuleList(layers(2, order="pre")[:-1] for _ in range(2))
+            self.projections = nn.ModuleList(nn.Linear(WIDTH, 8, bias=False) for _ in range(2))
+
+        def forward(self, x, y):
+            pairs = zip(self.bodies, self.projections, (x, y), strict=True)
+            both = [project(body(signal)).mean(1) for body, project, signal in pairs]
+            if normalised:
+                both = [F.normalize(e, dim=-1) for e in both]
+                return 14.0 * both[0] @ both[1].T
+            return torch.cat(both, -1)
+
+    plan = fanin.plan(Towers(), (SIGNAL, SIGNAL))
+    stds = [plan[f"projections.{k}.weight"].std for k in range(2)]
+    assert stds == ([1 / 4] * 2 if normalised else [1 / 16] * 2)
+
+
 def test_the_head_of_a_language_model_starts_as_if_tied():
     ids = torch.zeros(2, 12, dtype=torch.long)
 

@@ -20,13 +20,17 @@ def head(subject: Subject, circumstances: Circumstances) -> Decision:
 
     Of std 1, as from a tied embedding, where the head is a language model's or follows a post-norm
     stream: the loss starts half a nat higher, but the directions in which it pulls the layers below
-    hold still.  A small head turns within a few of Adam's steps, and they turn with it.
+    hold still.  A small head turns within a few of Adam's steps, and they turn with it.  Where a
+    norm divides its result, as before a cosine, there are no logits to keep small.
     """
     decision = deliberate_zero(subject, circumstances)
     decision = decision or behind_deep_stack(subject, circumstances)
     if decision is not None:
         return decision
     evidence = subject.role.evidence
+    if subject.role.norm_after:
+        reason = "projection whose size a norm sets: 1/fan_in, as quick as the matrices before it"
+        return Decision(LeCun(), reason, evidence)
     table = _table_of(subject, circumstances)
     if table is not None or follows_post_norm(circumstances):
         kind = f"over the rows of {table.name}" if table is not None else "of a post-norm model"
