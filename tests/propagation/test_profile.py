@@ -184,9 +184,11 @@ def test_masks_written_in_parts_are_seen_by_the_softmax():
     def build():
         return Module(run, q=dense(), k=dense(), v=dense(), o=dense())
 
+    def shares(signals):
+        return next(s.rms for s in signals.tensors.values() if s.operation == "_softmax")
+
     with torch.no_grad():
-        signals = fanin.predict(build(), batch(4, 24, N))
-    name = [s for s in signals.tensors.values() if s.operation == "_softmax"]
-    truth = [s for s in fanin.measure(build(), batch(4, 24, N)).tensors.values()
-             if s.operation == "_softmax"]  # fmt: skip
-    assert name[0].rms == pytest.approx(truth[0].rms, rel=0.05)
+        found = shares(fanin.predict(build(), batch(4, 24, N)))
+        # One draw's logits, and with them Σ a², differ by some percent from the next one's.
+        squares = [shares(fanin.measure(build(), batch(4, 24, N))) ** 2 for _ in range(12)]
+    assert found == pytest.approx(np.mean(squares) ** 0.5, rel=0.05)
