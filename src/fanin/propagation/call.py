@@ -123,10 +123,6 @@ class CallParts:
         self.notes: dict[str, None] = {}
         self.covariances: dict[tuple[int, int], Array | None] = {}
         """Of pairs of tensors, under the axes of the first; None for 0."""
-        self.scatters: dict[int, tuple[float, float]] = {}
-        """How far the correlations of places stray, by tensor: see ``scatter``."""
-        self.scattered = 0
-        """How many operations that holds for."""
         self.samples: dict[int, torch.Tensor] = {}
         """Tensors that are carried as samples, ``(runs, *shape)``: see ``sample_paths``."""
         self.made_of_samples: set[int] = set()

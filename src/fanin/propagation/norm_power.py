@@ -16,7 +16,6 @@ from fanin.graph.graph import Operation
 from fanin.propagation.call import Call
 from fanin.propagation.few import spread_of_power, varies
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation
-from fanin.propagation.scatter import normalised_by_channel, strayed
 from fanin.propagation.state import State
 from fanin.propagation.taps import behind_padding, inverse_taps_of_places, reads_of_taps
 
@@ -131,27 +130,12 @@ def power_of_norm(
     if call.name in _OVER_ROWS and source is not None:
         spread = varies(call, source, spread, 12)
     maker = None if source is None else call.graph.producer.get(source)
-    weights = uneven = told = 0.0
+    weights = uneven = 0.0
     if maker is not None and "convolution" in maker.name:
         behind = Call(call.graph, maker, call.states, call.parts)
         weights, uneven, factor = _by_weights(behind)
         spread *= factor
-        told = weights if int(behind.raw(8)) == 1 else 0.0
-    if call.name not in _OVER_ROWS:
-        channels = view.shape[2] if call.name == "native_group_norm" else 1
-        # Of few features in even strength W tells already, where a channel reads them all.
-        spread += _as_one_layer(max(2 * strayed(call, view, dims, channels) - told, 0.0))
     return NormPower(power, eps, min(spread, 2.0), weights, uneven, bounded)
-
-
-def _as_one_layer(spread: float) -> float:
-    """The relative variance of one χ² with the same E[1/x] as a product of two.
-
-    What strays behind a chain of narrow layers is a product of χ²s, one of each layer, which comes
-    less near to 0 than one χ² of that variance: here, of two layers alike.
-    """
-    each = float((1 + spread) ** 0.5) - 1
-    return 2 * each - each**2
 
 
 def _by_weights(call: Call) -> tuple[float, float, float]:
@@ -182,11 +166,28 @@ def _by_weights(call: Call) -> tuple[float, float, float]:
     variance = expectation(squares)
     kurtosis = expectation(squares**2) / variance**2
     held = kurtosis - 1
-    if inputs == 1 and normalised_by_channel(call):
+    if inputs == 1 and _normalised_by_channel(call):
         # Of the same channel the norm before has fixed the mean square.
         held -= (expectation(squares * NODES**2) / variance - 1) ** 2 / 2
     uneven = places + own * max(kurtosis / 3 - 1, 0.0)
     return together, uneven, (1 - own) * (1 + places) + own * held / 2
+
+
+def _normalised_by_channel(call: Call) -> bool:
+    """Whether the input is an elementwise function of what a batch norm made, padded or not."""
+    tensor = call.tensor(0)
+    for _ in range(6):
+        maker = None if tensor is None else call.graph.producer.get(tensor)
+        if maker is None or not maker.inputs:
+            return False
+        if "batch_norm" in maker.name:
+            return True
+        first = maker.inputs[0]
+        padded = maker.name == "constant_pad_nd"
+        if not padded and call.states[maker.outputs[0]].base.key != call.states[first].base.key:
+            return False
+        tensor = first
+    return False
 
 
 def _norm_behind(call: Call) -> Operation | None:

@@ -90,29 +90,6 @@ def inverse_taps_of_places(call: Call) -> float:
     return float((squares[read] / sums[read] ** 2).mean()) if read.any() else 1.0
 
 
-@lru_cache(maxsize=256)
-def shared_taps(size: int, out: int, taps: int, stride: int, padding: int, dilation: int) -> float:
-    """Mean of n₁₂/(n₁n₂) over pairs of output positions of an axis.
-
-    n taps read something at one position, n₁₂ the same taps at both: by so much the sum over taps
-    evens out what pairs of input positions have by chance.
-    """
-    rows = np.arange(out)[:: max(1, out // 256)]
-    reads = rows[:, None] * stride - padding + np.arange(taps)[None, :] * dilation
-    valid = ((reads >= 0) & (reads < size)).astype(float)
-    counts = np.maximum(valid.sum(axis=1), 1.0)
-    return float((valid @ valid.T / np.outer(counts, counts)).mean())
-
-
-def evened_out(call: Call) -> float:
-    """``shared_taps`` of all axes of a convolution."""
-    taps = call.state(1).shape[2:]
-    space = len(taps)
-    given, made = call.state(0).shape[-space:], call.shape()[-space:]
-    axes = zip(given, made, taps, *settings_of(call, space), strict=True)
-    return prod(shared_taps(*axis) for axis in axes)
-
-
 def window_sums(call: Call, values: Array) -> Array:
     """What the taps at each output position read of numbers at the input positions, summed.
 
