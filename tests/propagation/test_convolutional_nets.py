@@ -57,6 +57,19 @@ def test_overlapping_pools(stride):
     )
 
 
+def test_groups_of_channels_put_together():
+    """A UNet's skip beside what comes up, one group norm over both."""
+
+    def run(m, x):
+        return m.b(F.silu(m.norm(torch.cat([m.a(x), m.c(x)], 1))))
+
+    def build():
+        norm = nn.GroupNorm(4, 64)
+        return Module(run, a=conv(16, 32), c=conv(16, 32), norm=norm, b=conv(64, 16))
+
+    forward_only(build, batch(8, 16, 8, 8), forward=0.1, draws=16, recipe="he_normal")
+
+
 def test_the_one_corner_that_padding_weakened():
     """A strided 1×1 convolution reads the corners of a padded map, one place of 196."""
 

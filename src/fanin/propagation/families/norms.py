@@ -158,7 +158,8 @@ def _shape_left(state: State, view: State, plan: _Plan) -> Array:
 def _powers_of_parts(call: Call, plan: _Plan) -> Array | None:
     """Of the channels of a batch norm; None where all are of one kind, or none are told apart."""
     source = call.tensor(0)
-    if plan.parameter_axis != 1 or 1 in plan.dims or source is None:
+    grouped = tuple(plan.view) != tuple(call.state(0).shape)
+    if plan.parameter_axis != 1 or 1 in plan.dims or source is None or grouped:
         return None
     return powers_of_parts(call, source, plan.dims)
 

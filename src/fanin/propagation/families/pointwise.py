@@ -112,7 +112,7 @@ def _evaluate(
     try:
         with torch.no_grad():
             out = first_of(function(*args, **kwargs))
-    except (RuntimeError, NotImplementedError, TypeError):
+    except (RuntimeError, NotImplementedError, TypeError, IndexError):
         return None
     if not isinstance(out, torch.Tensor) or tuple(out.shape) != shape:
         return None
@@ -196,7 +196,7 @@ def _slopes(call: Call, tensors: dict[int, torch.Tensor]) -> dict[int, Array] | 
             if not out.requires_grad:
                 return {}
             found = torch.autograd.grad(out.sum(), [tensors[t] for t in floats], allow_unused=True)
-    except (RuntimeError, NotImplementedError, TypeError):
+    except (RuntimeError, NotImplementedError, TypeError, IndexError):
         return None
     return {
         t: _tamed(np.asarray(slope.numpy()))
