@@ -61,7 +61,7 @@ def test_groups_of_channels_put_together():
     """A UNet's skip beside what comes up, one group norm over both."""
 
     def run(m, x):
-        return m.b(F.silu(m.norm(torch.cat([m.a(x), m.c(x)], 1))))
+        return m.b(F.silu(m.norm(torch.cat([m.a(x), 3 * m.c(x)], 1))))
 
     def build():
         norm = nn.GroupNorm(4, 64)
