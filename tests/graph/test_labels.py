@@ -98,3 +98,7 @@ def test_most_walks_stay_known():
     labels = Labels.along((2, 5, 24), 2).reshaped((2, 5, 4, 3, 2)).sliced(3, 1, 1).without([3])
     assert labels.indices(0) == [(2, 2), (8, 2), (14, 2), (20, 2)]
     assert labels.reshaped((2, 5, 8)).indices(0) == labels.indices(0)
+
+
+def test_without_elements_nothing_is_said():
+    assert Labels.whole((0, 5, 8)).reshaped((0, 8)).dims is None

@@ -73,6 +73,8 @@ class Labels:
         """Another shape, the same elements in row-major order."""
         if self.dims is None:
             return self
+        if 0 in shape:
+            return self.opaque()  # nothing was moved anywhere
         rest = [atom for atoms in self.dims for atom in atoms]
         dims: list[tuple[Atom, ...]] = []
         for size in shape:

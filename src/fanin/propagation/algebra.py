@@ -16,6 +16,7 @@ from fanin.propagation.layout import (
     average_over,
     average_weights,
     broadcast_axes,
+    shape_of,
     sum_weights,
 )
 from fanin.propagation.profile import Profile, even, settled
@@ -75,7 +76,9 @@ def _under(state: State, axes: Axes, arrays: Sequence[Array]) -> State:
     profile, inner = moved_profiles(state, lambda p: None if p is None else even(p, rank))
     base = replace(state.base, pairs=arrays[1], profile=inner)
     pieces = state.pieces if rank == len(state.axes) else None
-    return replace(state, axes=axes, pairs=arrays[0], base=base, pieces=pieces, profile=profile)
+    known = None if state.known is None else state.known.expand(shape_of(axes))
+    return replace(state, axes=axes, pairs=arrays[0], base=base, pieces=pieces, profile=profile,
+                   known=known)  # fmt: skip
 
 
 def added(one: State, two: State, covariance: Array | float = 0.0) -> State:

@@ -16,6 +16,7 @@ from fanin.graph.graph import Graph, Operation
 from fanin.propagation.call import Call, CallParts
 from fanin.propagation.carrying import alike
 from fanin.propagation.families.pointwise import pointwise_backward
+from fanin.propagation.nothing import back_past_nothing, is_empty, reads_nothing
 from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.quadrature import Array, expectation, pair_moments
 from fanin.propagation.radial import radial_power
@@ -139,7 +140,9 @@ def _step(call: Call, gradients: dict[int, Gradient], sent: Sent) -> None:
         if len(gradients[operation.outputs[k]]) > MOST_SOURCES:
             _join(operation, k, gradients, states)
     passes: list[Pass] | None
-    if rule is not None:
+    if reads_nothing(call):
+        passes = back_past_nothing(call)
+    elif rule is not None:
         ways = rule(call)
         passes = None if ways is None else list(ways)
     elif forward_rule(call.name) is None:
@@ -154,6 +157,8 @@ def _step(call: Call, gradients: dict[int, Gradient], sent: Sent) -> None:
         passes = sample_backward(call, totals)
     for number, way in enumerate(passes):
         if (operation.index, way.tensor) in call.parts.closed:
+            continue
+        if is_empty(call.graph, way.tensor):
             continue
         if way.output in outs and call.is_float(way.tensor) and way.tensor in states:
             _send(call, way, number, gradients, sent)

@@ -75,7 +75,8 @@ def _layer(
     axes = role.axes if role and role.axes else dense_axes(shape)
     fans: Fans = axes.fans(shape)
     weight = states[ids[name]]
-    made, after = states.get(output), states.get(activated)
+    made, after = (states.get(t) if 0 not in graph.tensors[t].shape else None
+                   for t in (output, activated))  # fmt: skip
     return LayerSignal(
         weight=name,
         module=operation.module,

@@ -30,6 +30,8 @@ def parameter_state(
     """
     assignment = plan.get(name) if plan is not None else None
     scheme = getattr(assignment, "scheme", None)
+    if 0 in tensor.shape:
+        return constant(tuple(tensor.shape), 0.0)
     if assignment is not None and scheme is not None:
         return _drawn(name, tuple(tensor.shape), assignment)
     if plan is not None and getattr(assignment, "action", None) == "derived":
@@ -46,12 +48,19 @@ def parameter_state(
         return constant(tuple(tensor.shape), 0.0)
     if not tensor.is_floating_point():
         return measured(tensor, keep=True)
+    _tell_of_nan(name, tensor, parts)
     # What the plan leaves has its values, not a distribution: a state matrix, a table of decays.
     left = assignment is not None or (plan is None and tensor.dim() < 2)
     keep = left and tensor.numel() <= MOST_BUFFER
     if keep:
         return measured(tensor, keep=True)
     return replace(_without_zero_rows(tensor), mirrored=_is_mirrored(tensor.detach()))
+
+
+def _tell_of_nan(name: str, tensor: torch.Tensor, parts: CallParts) -> None:
+    count = int(tensor.isnan().sum())
+    if count:
+        parts.note(f"{name}: {count} of {tensor.numel()} values are NaN: taken as 0.")
 
 
 def _is_mirrored(tensor: torch.Tensor) -> bool:
@@ -157,6 +166,8 @@ def input_state(graph: Graph, tensor_id: int, tensor: torch.Tensor, parts: CallP
     """State of an input: its moments; on meta, what such an input usually is."""
     if not tensor.is_meta:
         floating = tensor.is_floating_point()
+        if floating:
+            _tell_of_nan("an input", tensor, parts)
         return measured(tensor, keep=not floating)
     shape = tuple(tensor.shape)
     if tensor.is_floating_point() or tensor.is_complex():

@@ -109,7 +109,7 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _seeds(states: Mapping[int, State], outputs: Sequence[int]) -> dict[int, Array]:
     # A tensor that is returned twice counts twice in the loss.
-    times = Counter(t for t in outputs if t in states)
+    times = Counter(t for t in outputs if t in states and 0 not in states[t].shape)
     return {t: n**2 * pairs_of_direction(states[t].axes) for t, n in times.items()}
 
 
@@ -145,6 +145,8 @@ def _signals(
 def _tensor_signal(
     tensor: int, operation: str, module: str, state: State, gradient: Array | None
 ) -> TensorSignal:
+    if 0 in state.shape:
+        return TensorSignal(tensor, operation, module, state.shape, sampled=state.sampled)
     correlation = None
     q = state.second_moment
     if state.axes and state.axes[0] and q > 0:

@@ -78,16 +78,24 @@ Backward = Callable[["Call"], Iterable[Pass] | None]
 
 _FORWARD: dict[str, Forward] = {}
 _BACKWARD: dict[str, Backward] = {}
+_LEAVING: set[str] = set()
 
 
-def forward(*names: str) -> Callable[[Forward], Forward]:
-    """Enrol a forward rule for these operations."""
+def forward(*names: str, leaves: bool = False) -> Callable[[Forward], Forward]:
+    """Enrol a forward rule for these operations.
+
+    Args:
+        names: of the operations.
+        leaves: the backward rule needs what this one leaves in ``CallParts``, so that it is run
+            on constants too.
+    """
 
     def enrol(rule: Forward) -> Forward:
         for name in names:
             if name in _FORWARD:
                 raise ValueError(f"two forward rules for {name!r}")
             _FORWARD[name] = rule
+        _LEAVING.update(names if leaves else ())
         return rule
 
     return enrol
@@ -117,6 +125,12 @@ def forward_rule(name: str) -> Forward | None:
     """The forward rule of an operation (functional name), if there is one."""
     _discover()
     return _FORWARD.get(name)
+
+
+def leaves_parts(name: str) -> bool:
+    """Whether the backward rule of an operation needs what its forward rule leaves."""
+    _discover()
+    return name in _LEAVING
 
 
 def backward_rule(name: str) -> Backward | None:

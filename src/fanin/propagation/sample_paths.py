@@ -140,6 +140,8 @@ def path_backward(call: Call, outside: Mapping[int, tuple[Array, Profile]]) -> l
     received = differentiated(call, drawn, reaching) or {}
     reached = []
     for tensor, gradient in received.items():
+        if gradient.numel() == 0:
+            continue
         if tensor not in parts.samples and not call.graph.tensors[tensor].of_parameters:
             continue
         earlier = parts.sample_gradients.get(tensor)

@@ -18,6 +18,7 @@ from fanin.propagation.registry import Pass, given
 from fanin.propagation.running import differentiated, run_drawn
 from fanin.propagation.state import (
     State,
+    constant,
     distributed,
     gaussian,
     independent,
@@ -63,6 +64,8 @@ def sample_forward(call: Call) -> list[State | None]:
 
 def state_of(results: torch.Tensor) -> State:
     """The moments of one output over its runs ``(runs, *shape)``, labelled as sampled."""
+    if results.numel() == 0:
+        return replace(constant(results.shape[1:], 0.0), sampled=True)
     if results.is_floating_point() and len(results) > 1:
         return replace(pooled(results), sampled=True)
     keep = not results.is_floating_point()
@@ -171,6 +174,8 @@ def sample_backward(call: Call, totals: Mapping[int, Array]) -> list[Pass]:
             return torch.from_numpy(numbers).reshape(value.shape)
 
         for tensor, gradient in (differentiated(call, drawn, reaching) or {}).items():
+            if gradient.numel() == 0:
+                continue
             moments = moments_under(gradient, call.states[tensor])
             passes.append(Pass(tensor, given(moments), None, k))
     if not passes:

@@ -236,7 +236,7 @@ def measured(tensor: torch.Tensor, *, keep: bool) -> State:
     axes = plain_axes(tensor.shape)
     value = tensor.detach()
     if value.numel() == 0:
-        return constant(tensor.shape, 0.0)
+        return replace(constant(tensor.shape, 0.0), known=value if keep else None)
     data = value
     if data.numel() > MOST_MEASURED and data.shape[0] > 1:
         data = data[:: max(1, data.numel() // MOST_MEASURED)]

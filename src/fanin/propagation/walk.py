@@ -9,7 +9,8 @@ import torch
 from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.call import Call, CallParts, rebuilt_arguments, resolve
 from fanin.propagation.families.pointwise import pointwise_forward
-from fanin.propagation.registry import Outcome, forward_rule
+from fanin.propagation.nothing import made_of_nothing, without_nothing
+from fanin.propagation.registry import Outcome, forward_rule, leaves_parts
 from fanin.propagation.sample_paths import carry_on, in_loop, made_of_runs
 from fanin.propagation.sampling import sample_forward
 from fanin.propagation.signs import with_its_sign
@@ -102,6 +103,9 @@ def _step(
         return
     folded = _folded(call)
     if folded is not None:
+        rule = forward_rule(call.name) if leaves_parts(call.name) else None
+        if rule is not None:
+            rule(call)
         known = [measured(value, keep=True) for value in folded]
         for out, state in zip(operation.outputs, carry_on(call, [*known]), strict=False):
             if state is not None:
@@ -112,14 +116,17 @@ def _step(
             if state is not None:
                 states[out] = state
         return
-    rule = forward_rule(call.name)
-    outcome: Outcome | None = rule(call) if rule is not None else pointwise_forward(call)
+    outcome: Outcome | None = made_of_nothing(call)
+    if outcome is None:
+        rule = forward_rule(call.name)
+        outcome = rule(call) if rule is not None else pointwise_forward(call)
     if outcome is None:
         outcome = sample_forward(call)
     outcomes = [outcome] if isinstance(outcome, State) else list(outcome)
     inherited = any(states[t].sampled for t in operation.inputs)
     # An in-place operation lists the tensor it returns once; extra outputs hold the same value.
     outcomes += [outcomes[0]] * (len(operation.outputs) - len(outcomes))
+    outcomes = without_nothing(call, outcomes)
     if not parts.kept(operation, "sampled"):
         outcomes = carry_on(call, outcomes)
     for out, state in zip(operation.outputs, outcomes, strict=False):

@@ -34,7 +34,7 @@ def _letters(call: Call) -> tuple[str, str, str, str]:
     return lead + "id", lead + "jd", lead + "ij", lead
 
 
-@forward(*FUSED)
+@forward(*FUSED, leaves=True)
 def fused_attention(call: Call) -> list[State | None]:
     """softmax(q kᵀ · scale + mask) v."""
     query, key, value = (call.state(k) for k in range(3))

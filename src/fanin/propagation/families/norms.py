@@ -96,7 +96,7 @@ class _Plan:
         return reshaped(found, (*found.shape, *(1,) * trailing))
 
 
-@forward(*_LAYER, *_BATCH, "native_group_norm")
+@forward(*_LAYER, *_BATCH, "native_group_norm", leaves=True)
 def norm(call: Call) -> list[State | None]:
     """Unit second moment, the mean over the normalised axes taken off."""
     plan, state = _Plan(call), call.state(0)
@@ -269,7 +269,7 @@ def _by_own_power(plan: _Plan, view: State, state: State, channels: Array | None
     return carry
 
 
-@forward("_weight_norm_interface", "_weight_norm")
+@forward("_weight_norm_interface", "_weight_norm", leaves=True)
 def weight_norm(call: Call) -> list[State | None]:
     """G · v / ‖v‖ per output: the direction keeps v's moments, the length is g's."""
     v, g = call.state(0), call.state(1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fanin.propagation.algebra import averaged, centred_pairs, positions_of
+from fanin.propagation.algebra import averaged, centred_pairs, one_signed, positions_of
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import grown
 from fanin.propagation.layout import Axes, atoms_of, fit
@@ -85,8 +85,8 @@ def variance(call: Call) -> list[State] | State:
     keep = _keep(call)
     axes = averaged(state, dims, keep).axes
     pairs = np.full((2,) * len(atoms_of(axes)), level**2)
-    pairs.flat[0] += 2 * level**2 / max(count, 1.0)
-    made = gaussian(axes, level, pairs).with_flags(state)
+    pairs.flat[0] += 2 * level**2 / max(count - 1, 1.0)
+    made = one_signed(gaussian(axes, level, pairs)).with_flags(state)
     if call.name.startswith("std"):
         made = function_of(made, np.sqrt(np.maximum(made.values, 0.0)))
     if not call.name.endswith("_mean"):

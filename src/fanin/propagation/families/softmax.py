@@ -255,7 +255,7 @@ def softmax_gradient(pairs: Array, shares: Shares) -> Array:
     return fit(made, axes, state.axes)
 
 
-@forward("_softmax", "_safe_softmax", "softmax")
+@forward("_softmax", "_safe_softmax", "softmax", leaves=True)
 def softmax(call: Call) -> State:
     """Shares that sum to 1 along an axis."""
     logits = call.state(0)
