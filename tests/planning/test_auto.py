@@ -116,7 +116,8 @@ class PreNorm(nn.Module):
 
 def test_pre_norm_writers_are_scaled_by_the_number_of_branches():
     plan = fanin.plan(PreNorm(3), torch.randn(2, 4, 16))
-    assert plan["inner.0.weight"].std == pytest.approx(1 / 4)
+    # SmallInit: the variance 2/(5d) that Xavier gives a matrix of d inputs and 4d outputs.
+    assert plan["inner.0.weight"].std == pytest.approx(math.sqrt(2 / (16 + 64)))
     assert plan["outer.0.weight"].std == pytest.approx(math.sqrt(1 / (0.4252 * 32 * 3)), rel=1e-3)
     assert "3" in plan["outer.0.weight"].reason
 

@@ -72,6 +72,12 @@ class Facts:
         return read_branches(self.flow, self.residuals)
 
     @cached_property
+    def streams(self) -> frozenset[int]:
+        """Tensors of residual streams: what branches are computed from, and the sums."""
+        sums = (add.operation.outputs[0] for add in self.residuals)
+        return frozenset((*sums, *(add.start for add in self.residuals)))
+
+    @cached_property
     def shortcuts(self) -> dict[str, ResidualAdd]:
         """Parameter -> the residual sum whose stream it projects."""
         return {use.parameter: add for add in self.residuals for use in add.shortcut}

@@ -1,6 +1,6 @@
-"""The activation that a weight's result meets next, and the one that its input has come from."""
+"""What a weight's result meets next, and what its input has come from."""
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from heapq import heappop, heappush
 
 from fanin.graph.activations import LINEAR, named
@@ -8,6 +8,9 @@ from fanin.graph.flow import Flow, Step
 from fanin.graph.graph import Operation
 from fanin.graph.role import Activation
 from fanin.graph.vocabulary import COMPARISONS, COPIES, word
+
+_MODULATED = frozenset((Step.MOVE, Step.SCALE, Step.ADD, Step.MULTIPLY, Step.MERGE))
+_NEAR = 60  # signals between a norm and the weight that reads it
 
 
 class Following:
@@ -107,6 +110,29 @@ def before(flow: Flow, tensor: int | None, depth: int = 0) -> Activation | None:
             )
         return LINEAR
     return LINEAR
+
+
+def reads_norm(flow: Flow, tensor: int | None, streams: Container[int]) -> bool:
+    """Whether a signal is what a normalisation aside of the stream gave, modulated at most.
+
+    Args:
+        flow: the signals.
+        tensor: the signal.
+        streams: tensors of residual streams, at which the walk ends.
+    """
+    front, seen = [tensor], set[int]()
+    while front and len(seen) < _NEAR:
+        current = front.pop()
+        if current is None or current in seen or current in streams or current in flow.regions.curved:
+            continue
+        seen.add(current)
+        maker = flow.made_by(current)
+        step = flow.step(maker) if maker is not None else Step.NONE
+        if step is Step.NORM:
+            return True
+        if maker is not None and step in _MODULATED:
+            front.extend(flow.sources(maker))
+    return False
 
 
 def _at(operation: Operation) -> str:

@@ -113,6 +113,8 @@ class ParameterRole:
         axes: which axis is what; None where the use does not say.
         activation: what its output meets first before the next weight; None for none or unknown.
         before: activation that its *input* has just been through (``linear`` for none).
+        norm_before: a normalisation aside of the residual stream made what it reads; at most a
+            modulation came in between.
         norm_after: a normalisation reads its output before the next weight or add does.
         depth: number of weight layers on the longest path from the inputs, this one included.
         residual_branches: number of residual adds along the model's main stream, when the
@@ -143,6 +145,7 @@ class ParameterRole:
     axes: Axes | None = None
     activation: Activation | None = None
     before: Activation | None = None
+    norm_before: bool = False
     norm_after: bool = False
     depth: int = 0
     residual_branches: int = 0

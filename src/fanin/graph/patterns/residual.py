@@ -1,6 +1,7 @@
 """Residual branches: sums of a stream and of something computed from that same stream."""
 
 from dataclasses import dataclass, field
+from math import prod
 
 from fanin.graph.flow import Flow, Step
 from fanin.graph.graph import Operation
@@ -94,6 +95,8 @@ def _identity(flow: Flow, operation: Operation, left: int, right: int) -> Residu
     """The stream passes unchanged, and the branch was computed from it."""
     best: ResidualAdd | None = None
     for stream, branch in ((left, right), (right, left)):
+        if _is_repeated(flow, stream, operation.outputs[0]):
+            continue
         if branch == operation.outputs[0]:
             start = _start(flow, stream, flow.weights_at(operation)[0].source or branch, True)
             writers = flow.weights_at(operation)
@@ -105,6 +108,12 @@ def _identity(flow: Flow, operation: Operation, left: int, right: int) -> Residu
         scaled = _is_scaled(flow, stream, start)
         best = ResidualAdd(operation, stream, branch, start, writers, scaled=scaled)
     return best
+
+
+def _is_repeated(flow: Flow, term: int, result: int) -> bool:
+    """Whether a sum repeats a term along some axis: a shift of all places, but no stream."""
+    tensors = flow.graph.tensors
+    return prod(tensors[term].shape) < prod(tensors[result].shape)
 
 
 def _start(flow: Flow, stream: int, branch: int, weighted: bool) -> int | None:
@@ -171,7 +180,8 @@ def _projected(flow: Flow, operation: Operation, left: int, right: int) -> Resid
     """The stream passes through one linear layer (a change of width), the branch through more."""
     best: ResidualAdd | None = None
     for stream, branch in ((left, right), (right, left)):
-        if branch == operation.outputs[0] or stream == operation.outputs[0]:
+        result = operation.outputs[0]
+        if result in (branch, stream) or _is_repeated(flow, stream, result):
             continue
         allowed = (Step.MOVE, Step.SCALE, Step.NORM, Step.POOL)
         uses, complete = flow.weights_behind(stream, allowed)

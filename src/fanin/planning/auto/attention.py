@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from fanin.graph.role import Role
 from fanin.planning.auto.intent import deliberate_zero
-from fanin.planning.auto.residual import residual_scale
+from fanin.planning.auto.residual import reader_scale, residual_scale
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject
 from fanin.schemes import Blockwise, LeCun, VarianceScaling
@@ -19,7 +19,8 @@ _MOST_LOGIT_STD = 1 + 1e-6
 def attention(subject: Subject, circumstances: Circumstances) -> Decision:
     """1/fan_in per logical matrix, so that logits of unit inputs have std 1 after a division by √d.
 
-    Where nothing divides them, as in T5, the queries start that much smaller.
+    Behind a pre-norm 2/(5·fan_in), and a std of .4. Where nothing divides the logits, as in T5, the
+    queries start that much smaller.
     """
     kept = deliberate_zero(subject, circumstances)
     if kept is not None:
@@ -44,7 +45,9 @@ def _scale(subject: Subject, circumstances: Circumstances) -> tuple[float, str]:
     role = subject.role
     std = role.logit_std
     if role.role is Role.QUERY and std is not None and std > _MOST_LOGIT_STD:
-        return std**-2, f"÷ {std:.4g}, since nothing else keeps its logits from a std of {std:.4g}"
+        why = f"÷ {std:.4g}, since nothing else keeps its logits from a std of {std:.4g}"
+        small, reads = reader_scale(subject)
+        return small * std**-2, f"{reads}, {why}" if reads else why
     return residual_scale(subject, circumstances)
 
 
@@ -53,18 +56,23 @@ def _packed(subject: Subject, circumstances: Circumstances) -> Decision:
     role, names = subject.role, subject.role.block_names
     pieces = len(subject.axes.block_sizes)
     label = "/".join(dict.fromkeys(names)) if names else "q/k/v"
-    reason = f"packed {label}: 1/fan_in for each of its {max(pieces, 1)} matrices"
-    if len(names) != pieces:
-        return Decision(LeCun(), reason, role.evidence)
-    scales = {}
-    for name in dict.fromkeys(names):
-        piece = replace(subject, role=replace(role, role=_LETTERS.get(name, Role.WEIGHT)))
-        factor, why = _scale(piece, circumstances) if name in _LETTERS else (1.0, "")
-        scales[name] = factor
-        reason += f"; {name} {why}" if factor != 1 else ""
-    if set(scales.values()) <= {1.0}:
-        return Decision(LeCun(), reason, role.evidence)
+    each = f"for each of its {max(pieces, 1)} matrices"
+    found = {"": reader_scale(subject)}
+    if names and len(names) == pieces:
+        found = {
+            name: _scale(replace(subject, role=replace(role, role=_LETTERS[name])), circumstances)
+            if name in _LETTERS
+            else reader_scale(subject)
+            for name in names
+        }
+    scales = {scale for scale, _ in found.values()}
+    if len(scales) == 1:
+        scale, why = next(iter(found.values()))
+        scheme = LeCun() if scale == 1 else VarianceScaling(scale=scale)
+        return Decision(scheme, f"packed {label}: {why or '1/fan_in'}, {each}", role.evidence)
+    reason = f"packed {label}: 1/fan_in {each}"
+    reason += "".join(f"; {name} {why}" for name, (scale, why) in found.items() if scale != 1)
     schemes: list[Scheme] = [
-        LeCun() if scales[name] == 1 else VarianceScaling(scale=scales[name]) for name in names
+        LeCun() if found[name][0] == 1 else VarianceScaling(scale=found[name][0]) for name in names
     ]
     return Decision(Blockwise(tuple(schemes)), reason, role.evidence)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from fanin.graph.role import Activation, Role
 from fanin.planning.auto.gain import LINEAR, name_of, squared_gain
 from fanin.planning.auto.intent import deliberate_zero
-from fanin.planning.auto.residual import residual_scale
+from fanin.planning.auto.residual import reader_scale, residual_scale
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject
 from fanin.schemes import Blockwise, LeCun, VarianceScaling
@@ -13,11 +13,15 @@ from fanin.schemes.scheme import Scheme
 
 
 def inner_projection(subject: Subject, circumstances: Circumstances) -> Decision:
-    """Gate and up: 1/fan_in, so that both factors of the product have unit variance.
+    """Gate and up alike: SmallInit behind a pre-norm, else 1/fan_in, for unit variance.
 
     In a post-norm branch up is scaled as an MLP's first matrix is; the gate only chooses.
     """
     role = subject.role
+    small, why = reader_scale(subject)
+    if small != 1:
+        reason = f"{role.role} of a gated MLP: {why}"
+        return Decision(VarianceScaling(scale=small), reason, role.evidence)
     plain = f"{role.role} of a gated MLP: 1/fan_in"
     names = role.block_names
     up = replace(subject, role=replace(role, role=Role.UP_PROJECTION))

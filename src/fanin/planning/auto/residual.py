@@ -7,6 +7,9 @@ from fanin.planning.subject import Circumstances, Subject
 from fanin.schemes import LeCun, VarianceScaling
 from fanin.schemes.scheme import Scheme
 
+_SMALL = 0.4
+"""SmallInit's factor on 1/fan_in: the variance 2/(d + 4d) of a d × 4d matrix by Xavier's rule."""
+
 _INNER = frozenset({Role.VALUE, Role.WEIGHT, Role.UP_PROJECTION})
 """What a post-norm branch has before its last matrix; a gate only chooses, as q and k do."""
 
@@ -14,19 +17,34 @@ _INNER = frozenset({Role.VALUE, Role.WEIGHT, Role.UP_PROJECTION})
 def residual_scale(subject: Subject, circumstances: Circumstances) -> tuple[float, str]:
     """The factor on a weight's variance that its place in a residual network asks for, and why.
 
-    Pre-norm: 1/N on the writers of N branches, so that the stream's second moment about doubles
+    Pre-norm: 1/N on the writers of N branches, so that the stream's second moment at most doubles
     from one end to the other, whatever the depth; none where a norm closes the branch and hides
-    the writer's scale.  Post-norm: DeepNorm's start by weights alone.
+    the writer's scale.  What reads the norm starts small (``reader_scale``).  Post-norm: DeepNorm's
+    start by weights alone.
     """
     role = subject.role
     if role.post_norm:
         return _post_norm_scale(subject, circumstances)
     branches = role.residual_branches
     if branches == 0:
-        return 1.0, ""
+        return reader_scale(subject)
     if role.norm_after:
         return 1.0, "a norm closes its branch and hides its scale"
     return 1 / branches, f"residual writer, one of {branches}: × {branches}^(−½)"
+
+
+def reader_scale(subject: Subject) -> tuple[float, str]:
+    """SmallInit (Nguyen & Salazar 2019) for what reads a pre-norm: variance 2/(5·fan_in).
+
+    One size for the attention's matrices and the MLP's, as GPT-NeoX-20B starts; it is N(0, 0.02²)
+    at d = 1000. Under one learning rate the matrices then turn as fast as the rest learns, and the
+    attention starts nearer to uniform.
+    """
+    role = subject.role
+    reads = role.norm_before and role.branch is not None and not role.post_norm
+    if not reads or role.residual_branches:
+        return 1.0, ""
+    return _SMALL, "reads a norm: 2/(5·fan_in) (SmallInit)"
 
 
 def _post_norm_scale(subject: Subject, circumstances: Circumstances) -> tuple[float, str]:
@@ -56,6 +74,8 @@ def inside_residual(subject: Subject, circumstances: Circumstances) -> Decision:
     factor, why = residual_scale(subject, circumstances)
     source = f"reads {role.before.name}: He" if squared != 1 and role.before else "fan_in^(−½)"
     reason = f"{source}; {why}" if why else f"in a residual network: {source}"
+    if factor == _SMALL and squared == 1:
+        reason = why
     scale = squared * factor
     scheme: Scheme = LeCun() if scale == 1 else VarianceScaling(scale=scale)
     return Decision(scheme, reason, (fact, *role.evidence))
