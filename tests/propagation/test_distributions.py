@@ -10,7 +10,13 @@ from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import parametrizations
 
 import fanin
-from fanin.propagation.distributions import in_order, is_gaussian, of_sum, within_channels
+from fanin.propagation.distributions import (
+    in_order,
+    is_gaussian,
+    of_sum,
+    standardised,
+    within_channels,
+)
 from fanin.propagation.quadrature import NODES, WEIGHTS, expectation
 from fanin.propagation.singular_values import largest_singular_value
 
@@ -57,9 +63,48 @@ def test_in_order_is_increasing_and_keeps_moments():
     assert np.isclose(expectation(found), 1.0, rtol=0.01)
 
 
+@pytest.mark.parametrize("scale", [0.3, 2, 19, 305.9, 306.4, 700])
+@pytest.mark.parametrize("empty", [0, 5], ids=["even", "padded"])
+def test_sines_of_large_numbers(scale, empty):
+    """E[sin² h] = (1 − e^(−2σ²))/2. At 306 rad of std a step of the quadrature is half a turn."""
+
+    def run(m, x):
+        h = scale * m.a(F.pad(x, (0, 0, 0, empty)))
+        return torch.sin(h)
+
+    model, x = Module(run, a=nn.Linear(300, 40, bias=False)), batch(7, 3 + empty, 300)
+    signals = fanin.predict(model, x, fanin.plan(model, x, "lecun_normal")).tensors.values()
+    before, after = (next(s.rms**2 for s in signals if s.operation == name)
+                     for name in ("mul", "sin"))  # fmt: skip
+    filled = (3 + empty) / (3 + 2 * empty)
+    expected = filled * (1 - np.exp(-2 * before / filled)) / 2
+    assert after == pytest.approx(expected, rel=0.005)
+
+
+@pytest.mark.parametrize("width", [0.5, 2, 5, 19])
+def test_sines_of_sums_of_uniform_numbers(width):
+    """E[sin²] of k numbers of U(−a, a) is (1 − (sin 2a / 2a)^k)/2."""
+    uniform = 2 * (np.cumsum(WEIGHTS) - WEIGHTS / 2) - 1
+    sums = width * (2 / 3) ** 0.5 * of_sum(uniform, uniform)
+    assert expectation(np.sin(sums) ** 2) == pytest.approx(
+        (1 - (np.sin(2 * width) / (2 * width)) ** 2) / 2, rel=0.005
+    )
+    # A sign added to normal numbers moves them apart; it does not make steps of them.
+    both = width * of_sum(3 * NODES, np.sign(NODES))
+    for stretch in (1.0, 1.3):
+        there = np.interp(stretch * both, both, np.sin(both))
+        angle = 2 * stretch * width
+        wave = np.exp(-(angle**2) * 0.9 / 2) * np.cos(angle * 0.1**0.5)
+        assert expectation(there**2) == pytest.approx((1 - wave) / 2, rel=0.01)
+
+
 @pytest.mark.parametrize("norm", ["batch", "group", "layer"])
 def test_rectified_streams_stay_skewed(norm):
-    """ReLU(norm(r + conv)) passes more than half of the power: r is rectified."""
+    """ReLU(norm(r + conv)) passes more than half of the power: r is rectified.
+
+    0.73 to 0.74 where a normal number gives 0.707; the RMS of 12 draws of 38,400 numbers is known
+    to 0.3 %.
+    """
     norms = {
         "batch": lambda: nn.BatchNorm2d(48),
         "group": lambda: nn.GroupNorm(4, 48),
@@ -68,16 +113,25 @@ def test_rectified_streams_stay_skewed(norm):
 
     def run(m, x):
         stream = F.relu(m.n0(m.a(x)))
-        return m.c(F.relu(m.n1(stream + m.b(stream))))
+        return F.relu(m.n1(stream + m.b(stream)))
 
     def build():
         def conv(inputs):
             return nn.Conv2d(inputs, 48, 3, padding=1, bias=False)
 
-        return Module(run, a=conv(12), b=conv(48), c=conv(48), n0=nn.BatchNorm2d(48),
-                      n1=norms[norm]())  # fmt: skip
+        return Module(run, a=conv(12), b=conv(48), n0=nn.BatchNorm2d(48), n1=norms[norm]())
 
-    assert_predicted(build, batch(8, 12, 10, 10), forward=0.07, draws=12, recipe="he_normal")
+    assert_predicted(build, batch(8, 12, 10, 10), forward=0.025, draws=12, recipe="he_normal")
+
+
+@pytest.mark.parametrize("many", [1, 4, 100, 2000])
+def test_sums_are_normal_once_a_relu_cannot_tell(many):
+    """Σ of k exponential numbers has skewness 2/√k; a ReLU passes ½ + 0.133·2/√k of its power."""
+    generator = np.random.default_rng(0)
+    drawn = np.sort(generator.gamma(many, size=200_000))
+    values = standardised(np.interp(np.cumsum(WEIGHTS), np.linspace(0, 1, len(drawn)), drawn))
+    passed = expectation(np.maximum(values, 0) ** 2)
+    assert is_gaussian(values) == (abs(passed / 0.5 - 1) < 0.02) == (many == 2000)
 
 
 @pytest.mark.parametrize("shape", [(8, 48), (16, 16), (3, 200), (1, 60)])

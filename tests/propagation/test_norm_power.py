@@ -14,9 +14,9 @@ from torch.nn import functional as F  # noqa: N812
 
 import fanin
 from fanin.propagation.cotangent import direction, pairs_of_direction
+from fanin.propagation.data_moments import pair_moments_of
 from fanin.propagation.norm_power import NormPower, chi_square, normalised_values
 from fanin.propagation.quadrature import WEIGHTS
-from fanin.propagation.state import pair_moments_of
 from fanin.propagation.taps import inverse_taps_of_places
 
 CHANNELS = 200_000

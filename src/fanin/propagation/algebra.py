@@ -8,7 +8,7 @@ import torch
 
 from fanin.propagation import profile as profiles
 from fanin.propagation.base import Average
-from fanin.propagation.distributions import in_order, is_gaussian, of_sum
+from fanin.propagation.distributions import in_order, is_gaussian, of_sum, strangers
 from fanin.propagation.layout import (
     Axes,
     atom_range,
@@ -20,7 +20,7 @@ from fanin.propagation.layout import (
     sum_weights,
 )
 from fanin.propagation.profile import Profile, even, settled
-from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation
+from fanin.propagation.quadrature import NODES, Array, expectation
 from fanin.propagation.state import (
     State,
     distributed,
@@ -143,14 +143,10 @@ def multiplied(one: State, two: State) -> State:
     return distributed(made, product_values(one, two, made.second_moment))
 
 
-_COARSE = slice(6, None, 13)
-
-
 def product_values(one: State, two: State, q: float) -> Array:
     """The product of two independent numbers on the nodes, in increasing order."""
-    values = np.multiply.outer(one.values[_COARSE], two.values[_COARSE]).ravel()
-    mass = np.multiply.outer(WEIGHTS[_COARSE], WEIGHTS[_COARSE]).ravel()
-    found = in_order(values, mass)
+    first, second, mass = strangers(one.values, two.values)
+    found = in_order(first * second, mass)
     power = expectation(found**2)
     return found * (q / power) ** 0.5 if power > 0 else found
 

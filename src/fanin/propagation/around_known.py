@@ -15,10 +15,11 @@ from fanin.graph.graph import Ref
 from fanin.propagation import profile as profiles
 from fanin.propagation.algebra import aligned, scaled
 from fanin.propagation.call import Call, functional_name
+from fanin.propagation.data_moments import pair_moments_of
 from fanin.propagation.layout import atoms_of
 from fanin.propagation.profile import MOST_PLACES, Profile, even, settled
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array, hermite_coefficients
-from fanin.propagation.state import State, distributed, gaussian, pair_moments_of
+from fanin.propagation.state import State, distributed, gaussian
 
 MOST_KNOWN = 128
 """Distinct known values that a function is evaluated at."""

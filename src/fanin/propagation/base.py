@@ -1,12 +1,19 @@
 """The Gaussian tensor of which another is an elementwise function, and averages of such."""
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
 import numpy as np
 
 from fanin.propagation.profile import Profile
-from fanin.propagation.quadrature import NODES, Array
+from fanin.propagation.quadrature import (
+    NODES,
+    Array,
+    enough_folds,
+    expectation,
+    oscillates,
+    refined_weights,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,3 +92,26 @@ def at_power(values: Array, base: Base, power: float) -> Array:
             slope = (values[end] - values[inner]) / step if step else 0.0
             found[outside] = values[end] + slope * (there[outside] - own[end])
     return found
+
+
+Finer = Callable[[float, int], Array]
+"""Power of a place and number of folds of the nodes -> a function there, see ``refined``."""
+
+
+def moments_by_power(
+    base: Base, values: Array, finer: Finer | None
+) -> tuple[Callable[[float], float], Callable[[float], float]]:
+    """Power of a place -> E[f] and E[f²] there."""
+    if finer is None or not oscillates(values):
+
+        def on_nodes(power: float) -> Array:
+            return at_power(values, base, power)
+
+        return (lambda p: expectation(on_nodes(p))), (lambda p: expectation(on_nodes(p) ** 2))
+    strongest = 1.0 if base.profile is None else float(base.profile.max())
+    folds = enough_folds(lambda k: finer(strongest, k))
+    weights = refined_weights(folds)
+    return (
+        lambda p: float(weights @ finer(p, folds)),
+        lambda p: float(weights @ finer(p, folds) ** 2),
+    )

@@ -11,9 +11,9 @@ from math import prod
 import numpy as np
 import torch
 
+from fanin.propagation.data_moments import pair_moments_of
 from fanin.propagation.layout import Axes, atoms_of, fit, plain_axes, shape_of
 from fanin.propagation.quadrature import Array
-from fanin.propagation.state import pair_moments_of
 
 SEED = 0x66616E696E  # "fanin": users seed inputs with 0, and must not draw this tensor
 MOST_COUNTED = 1 << 16

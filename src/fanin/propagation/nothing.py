@@ -34,7 +34,8 @@ def made_of_nothing(call: Call) -> Outcome | None:
     """
     outputs = call.operation.outputs
     if all(is_empty(call.graph, out) for out in outputs):
-        call.parts.note("tensors without elements have no moments.")
+        if reads_nothing(call):
+            call.parts.note("tensors without elements have no moments.")
         return [constant(call.shape(k), 0.0) for k in range(len(outputs))]
     if not reads_nothing(call):
         return None

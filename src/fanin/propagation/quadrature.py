@@ -44,6 +44,53 @@ def expectation(values: Array) -> float:
     return float(WEIGHTS @ values)
 
 
+_SMOOTH = 0.01
+"""Mean square step from node to node, over E[f²], below which the nodes are enough for f: a sine
+of numbers of std 10 has so much."""
+_MOST_FOLDS = 64
+_SETTLED = 1e-3
+
+
+def oscillates(values: Array) -> bool:
+    """Whether a function changes so much from node to node that it wants finer ones.
+
+    A sine of numbers of std 300 is the same on neighbouring nodes, and on others by chance.
+    """
+    steps = np.diff(values)
+    return bool(WEIGHTS[1:] @ steps**2 > _SMOOTH * (WEIGHTS @ values**2))
+
+
+def refined(values: Array, folds: int) -> Array:
+    """A function between the nodes too, by straight lines: ``folds`` steps for each of theirs."""
+    if folds == 1:
+        return values
+    return np.interp(np.arange((COUNT - 1) * folds + 1) / folds, np.arange(COUNT), values)
+
+
+@lru_cache(maxsize=8)
+def refined_weights(folds: int) -> Array:
+    """Weights of the nodes of ``refined``."""
+    if folds == 1:
+        return WEIGHTS
+    density = np.exp(-(refined(NODES, folds) ** 2) / 2)
+    return np.asarray(density / density.sum())
+
+
+def enough_folds(function: Callable[[int], Array]) -> int:
+    """From how many folds on E[f²] no longer changes.
+
+    Args:
+        function: number of folds -> f on so many nodes.
+    """
+    folds, found = 1, float(WEIGHTS @ function(1) ** 2)
+    while folds < _MOST_FOLDS:
+        finer = float(refined_weights(2 * folds) @ function(2 * folds) ** 2)
+        if abs(finer - found) <= _SETTLED * abs(finer):
+            return folds
+        folds, found = 2 * folds, finer
+    return folds
+
+
 def hermite_coefficients(values: Array) -> Array:
     """a_k = E[f(z) h_k(z)] for the orthonormal Hermite polynomials, k from 0 to DEGREES."""
     coefficients: Array = _weighted_hermite() @ values

@@ -10,22 +10,14 @@ import numpy as np
 import torch
 
 from fanin.propagation.call import Call
+from fanin.propagation.data_moments import pair_moments_of, quantiles_of
 from fanin.propagation.drawing import Drawn, draw_like, drawn_inputs
 from fanin.propagation.layout import atoms_of, plain_axes
 from fanin.propagation.profile import FLAT, Profile, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, given
 from fanin.propagation.running import differentiated, run_drawn
-from fanin.propagation.state import (
-    State,
-    constant,
-    distributed,
-    gaussian,
-    independent,
-    measured,
-    pair_moments_of,
-    quantiles_of,
-)
+from fanin.propagation.state import State, constant, distributed, gaussian, independent, measured
 from fanin.propagation.trails import bring_along
 
 ENOUGH = 1 << 18

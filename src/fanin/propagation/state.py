@@ -14,11 +14,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from fanin.propagation.base import Base, at_power
+from fanin.propagation.base import Base, Finer, at_power, moments_by_power
+from fanin.propagation.data_moments import pair_moments_of, quantiles_of
 from fanin.propagation.layout import Axes, atoms_of, plain_axes, shape_of
 from fanin.propagation.pieces import Pieces
 from fanin.propagation.profile import MOST_PLACES, Profile, at_each_power, settled, taken
-from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation, pair_moments
+from fanin.propagation.quadrature import (
+    NODES,
+    Array,
+    expectation,
+    pair_moments,
+)
 
 _fresh = itertools.count()
 
@@ -186,8 +192,14 @@ def constant(shape: Sequence[int], value: float) -> State:
     return independent(shape, value, 0.0)
 
 
-def function_of(state: State, values: Array) -> State:
-    """An elementwise function of the tensor that ``state`` is a function of."""
+def function_of(state: State, values: Array, finer: Finer | None = None) -> State:
+    """An elementwise function of the tensor that ``state`` is a function of.
+
+    Args:
+        state: gives the base.
+        values: the function on the nodes of the base.
+        finer: the function between the nodes, for those that oscillate.
+    """
     base = state.base
     if base.std == 0.0:
         value = float(values[len(values) // 2])
@@ -200,20 +212,19 @@ def function_of(state: State, values: Array) -> State:
             known=None,
             blocked=None,
         )
-    mean, profile = expectation(values), None
+    first, second = moments_by_power(base, values, finer)
+    mean, profile = first(1.0), None
     pairs = pair_moments(values, base.correlations)
+    power = float(pairs.flat[0])
     if base.profile is not None:
-        inner = base.profile
-
-        def of_power(moment: Callable[[Array], float]) -> Array:
-            return at_each_power(inner, lambda power: moment(at_power(values, base, power)))
-
-        mean = float(of_power(expectation).mean())
-        profile, second = settled(of_power(lambda v: expectation(v**2)))
-        first = float(pairs.flat[0])
-        pairs = pairs * (second / first) if first > 0 else np.full_like(pairs, second)
-        if profile is not None:
-            pairs = pairs * overlaps(np.sqrt(profile), state.axes)
+        mean = float(at_each_power(base.profile, first).mean())
+        profile, q = settled(at_each_power(base.profile, second))
+    else:
+        q = second(1.0) if finer is not None else power
+    if q != power:
+        pairs = pairs * (q / power) if power > 0 else np.full_like(pairs, q)
+    if profile is not None:
+        pairs = pairs * overlaps(np.sqrt(profile), state.axes)
     return replace(
         state,
         mean=mean,
@@ -261,37 +272,3 @@ def measured(tensor: torch.Tensor, *, keep: bool) -> State:
         state = distributed(state, quantiles_of(np.sign(data.numpy())) * state.second_moment**0.5)
     level = float(value.double().min()) if blocked is not None else 0.0
     return replace(state, known=value if keep else None, blocked=blocked, blocked_level=level)
-
-
-def quantiles_of(data: Array) -> Array:
-    """The increasing function of a standard normal number that has the data's distribution."""
-    flat = data.ravel()
-    flat = np.sort(flat[:: max(1, flat.size // MOST_PLACES)])
-    mass = np.cumsum(WEIGHTS) - WEIGHTS / 2
-    values = np.interp(mass * len(flat), np.arange(len(flat)) + 0.5, flat)
-    mean, square = expectation(values), expectation(values**2)
-    spread = np.sqrt(max(square - mean**2, 0.0))
-    return values if spread == 0 else flat.mean() + (values - mean) * (flat.std() / spread)
-
-
-def _squared_means(data: Array, axis: int) -> Array:
-    """Mean squares of the means over every set of the axes from this one on."""
-    if axis == data.ndim:
-        return np.asarray(np.mean(np.square(data)))
-    over = data.mean(axis=axis, keepdims=True)
-    return np.stack([_squared_means(data, axis + 1), _squared_means(over, axis + 1)])
-
-
-def pair_moments_of(data: Array, runs: int = 0) -> Array:
-    """E[x x′] of an array for every set of axes along which x and x′ differ, by brute force.
-
-    The mean over an axis squares into pairs that may agree there; taking the n agreeing ones out
-    of the n² leaves the pairs that differ. The first ``runs`` axes number experiments: no pair
-    differs there.
-    """
-    means = _squared_means(data, runs)
-    for axis, n in enumerate(data.shape[runs:]):
-        same, mixed = np.take(means, 0, axis), np.take(means, 1, axis)
-        differ = (mixed - same / n) / (1 - 1 / n) if n > 1 else same
-        means = np.stack([same, differ], axis=axis)
-    return means

@@ -11,12 +11,13 @@ import torch
 
 from fanin.graph.graph import Ref
 from fanin.propagation.call import Call
+from fanin.propagation.data_moments import pair_moments_of
 from fanin.propagation.families.slices import sliced
 from fanin.propagation.layout import Axes, atom_range, atoms_of, fit, plain_axes
 from fanin.propagation.profile import MOST_PLACES, Profile, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.state import State, gaussian, pair_moments_of
+from fanin.propagation.state import State, gaussian
 
 MOST_LABELS = 1 << 16
 

@@ -5,6 +5,7 @@ under its input puts its weight, whether it has ever been seen before or not.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,7 +23,14 @@ from fanin.propagation.carrying import weighted
 from fanin.propagation.elementwise import first_of, is_pointwise
 from fanin.propagation.layout import Axes, fit, shape_of
 from fanin.propagation.profile import Profile, at_each_power
-from fanin.propagation.quadrature import COUNT, WEIGHTS, Array, expectation, pair_moments
+from fanin.propagation.quadrature import (
+    COUNT,
+    WEIGHTS,
+    Array,
+    expectation,
+    pair_moments,
+    refined,
+)
 from fanin.propagation.registry import Pass
 from fanin.propagation.state import State, function_of, gaussian, measured
 
@@ -59,11 +67,24 @@ def _forward(call: Call) -> State | None:
         values = _evaluate(call, {t: states[t].values for t in varying}, states)
         if values is None:
             return None
-        made = function_of(first, _tamed(values)).with_flags(*states.values())
+        finer = partial(_finer, call, varying, states)
+        made = function_of(first, _tamed(values), finer).with_flags(*states.values())
         return _hidden(call, varying[0], first, made, states)
     if len(varying) == 2:
         return _two_arguments(call, varying, states)
     return None
+
+
+def _finer(
+    call: Call, varying: Sequence[int], states: dict[int, State], power: float, folds: int
+) -> Array:
+    """The operation at places of that power, on finer nodes."""
+    base = states[varying[0]].base
+    arguments = {t: refined(at_power(states[t].values, base, power), folds) for t in varying}
+    shape = arguments[varying[0]].shape
+    values = _evaluate(call, arguments, states, shape)
+    assert values is not None, "it was evaluated on the nodes before"
+    return _tamed(values)
 
 
 def _hidden(call: Call, tensor: int, state: State, made: State, states: dict[int, State]) -> State:
