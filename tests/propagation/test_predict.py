@@ -7,6 +7,7 @@ input of the output's shape and seed would be that very direction.
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrizations
 
 import fanin
 from fanin.errors import DataError, PlanError
@@ -126,6 +127,43 @@ def test_empty_batches_and_scalars_do_not_break():
     signals = fanin.predict(nn.Linear(4, 3), torch.zeros(0, 4))
     assert signals.layers[0].output_rms is None  # as measured: nothing has no moments
     assert fanin.predict(nn.Linear(4, 3), torch.zeros(4)).layers[0].output_rms >= 0
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table, self.body = nn.Embedding(11, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        return self.body(self.table(x)).tanh() @ self.table.weight.T
+
+
+TOKENS = torch.arange(12).reshape(3, 4) % 11
+LAYERED = {
+    "weight_norm": (lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(8, 6)),
+                                          nn.ReLU(), nn.Linear(6, 3)), torch.randn(4, 8)),
+    "spectral_norm": (lambda: nn.Sequential(parametrizations.spectral_norm(nn.Linear(8, 6)),
+                                            nn.Tanh(), nn.Linear(6, 3)), torch.randn(4, 8)),
+    "lstm": (lambda: nn.LSTM(8, 8, 2), torch.randn(5, 4, 8)),
+    "convolution": (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()),
+                    torch.randn(2, 3, 5, 5)),
+    "encoder": (lambda: nn.TransformerEncoderLayer(8, 2, 16), torch.randn(5, 4, 8)),
+    "tied": (Tied, TOKENS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_a_prediction_has_the_rows_of_a_measurement(name):
+    build, x = LAYERED[name]
+    torch.manual_seed(0)
+    model = build()
+    predicted, measured = fanin.predict(model, x).layers, fanin.measure(model, x).layers
+    assert len(predicted) == len(measured) > 0
+    for one, other in zip(predicted, measured, strict=True):
+        for field in ("weight", "module", "kind", "shape", "fan_in", "fan_out", "output",
+                      "activation", "activated"):  # fmt: skip
+            assert getattr(one, field) == getattr(other, field), field
+        assert one.weight_std == pytest.approx(other.weight_std, rel=0.02, abs=1e-6)
 
 
 def test_packed_projections_of_unequal_power_are_told_apart():

@@ -12,7 +12,7 @@ from functools import cached_property
 
 from fanin.checking.norms import norm_outputs
 from fanin.graph.graph import Graph
-from fanin.measuring.layers import uses_weight
+from fanin.graph.weight_uses import uses_weight
 from fanin.signals import LayerSignal, Signals, TensorSignal
 
 _SOURCE = -1

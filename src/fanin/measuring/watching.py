@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch.autograd.graph import get_gradient_edge
 
+from fanin.graph.activation_names import activation_name
 from fanin.graph.graph import Operation
 from fanin.graph.recorder import Recorder
 from fanin.measuring import attention
-from fanin.measuring.activations import activation_name, dead_share, saturated_share
+from fanin.measuring.activations import dead_share, saturated_share
 from fanin.measuring.histogram_bins import histogram
 from fanin.measuring.statistics import (
     TensorMoments,

@@ -134,7 +134,7 @@ def _signals(
     return Signals(
         source="predicted",
         tensors=tensors,
-        layers=tuple(layer_rows(graph, ids, states, gradients)),
+        layers=tuple(layer_rows(graph, ids, states, gradients, tensors)),
         samples=samples[0] if samples else 0,
         notes=tuple(parts.notes),
         parameters=_parameters(model, graph, ids, states, gradients),
