@@ -92,6 +92,18 @@ def total_along(gradient: Gradient, state: State) -> Array:
     return total
 
 
+def total_by_value(gradient: Gradient) -> Array | None:
+    """Root mean square of a tensor's gradient on the nodes of its base, of mean square 1.
+
+    None where no source depends on the tensor's own value.
+    """
+    if all(isinstance(component.slope, float) for component in gradient.values()):
+        return None
+    square = sum(float(c.pairs.flat[0]) * np.square(c.slope) for c in gradient.values())
+    power = expectation(square)  # type: ignore[arg-type]
+    return np.asarray(np.sqrt(square / power)) if power > 0 else None
+
+
 def total_profile(gradient: Gradient, state: State) -> Profile:
     """Profile of a tensor's gradient: those of all sources, each with its power."""
     if all(component.profile is None for component in gradient.values()):
@@ -228,7 +240,10 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient], se
             pairs = pairs * way.slope**2
         # A coherent way keeps one source for all inputs, so that their sum stays coherent.
         source = (call.operation.index, way.output, "all" if coherent else number)
-        slope = 1.0 if way.profile is None else way.profile
+        values = way.profile
+        if way.by_value is not None:
+            values = way.by_value(total_by_value(gradients[out]))
+        slope = 1.0 if values is None else values
         opposite = way.mirrored and target.mirrored
         arriving[source] = _Component(pairs, slope, way.piece, profile, opposite)
     place = call.operation.index, way.tensor

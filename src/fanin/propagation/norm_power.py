@@ -150,7 +150,7 @@ def _by_weights(call: Call) -> tuple[float, float, float]:
         border of a small map each place reads some of the weights), and the spread of S over that
         of Gaussian numbers.
     """
-    reader = _norm_behind(call)
+    reader = norm_behind(call)
     x, weight = behind_padding(call)[0], call.state(1)
     if reader is None or weight.known is not None or x.variance <= 0:
         return 0.0, 0.0, 1.0
@@ -166,14 +166,14 @@ def _by_weights(call: Call) -> tuple[float, float, float]:
     variance = expectation(squares)
     kurtosis = expectation(squares**2) / variance**2
     held = kurtosis - 1
-    if inputs == 1 and _normalised_by_channel(call):
+    if inputs == 1 and normalised_by_channel(call):
         # Of the same channel the norm before has fixed the mean square.
         held -= (expectation(squares * NODES**2) / variance - 1) ** 2 / 2
     uneven = places + own * max(kurtosis / 3 - 1, 0.0)
     return together, uneven, (1 - own) * (1 + places) + own * held / 2
 
 
-def _normalised_by_channel(call: Call) -> bool:
+def normalised_by_channel(call: Call) -> bool:
     """Whether the input is an elementwise function of what a batch norm made, padded or not."""
     tensor = call.tensor(0)
     for _ in range(6):
@@ -190,7 +190,7 @@ def _normalised_by_channel(call: Call) -> bool:
     return False
 
 
-def _norm_behind(call: Call) -> Operation | None:
+def norm_behind(call: Call) -> Operation | None:
     """The batch norm that alone reads this convolution and takes its statistics from the batch."""
     readers = call.graph.consumers.get(call.operation.outputs[0], ())
     if len(readers) != 1 or "batch_norm" not in readers[0].name or bool(call.raw(6)):
@@ -208,7 +208,7 @@ def taken_back_by_weights(call: Call) -> float:
     A batch norm divides it by small powers where the channel's weights happen to be small; the
     same small weights take it back on the way to the convolution's input.
     """
-    reader = _norm_behind(call)
+    reader = norm_behind(call)
     found: NormPower | None = None if reader is None else call.parts.kept(reader, "divided")
     return 1.0 if found is None else found.taken_back
 

@@ -38,6 +38,8 @@ class Pass:
         profile: for an incoherent gradient whose size depends on the input's value: its root mean
             square on the nodes of the input's base, of mean square 1. The largest element of a
             pooling window, which receives all of its gradient, is rarely below 0.
+        by_value: for an incoherent gradient: its root mean square on the nodes of the output's base
+            (None where it does not depend on the output) -> ``profile``.
         piece: for a gradient that reaches one stretch of an axis: the power of that stretch of
             the matrix behind it, over the whole's.
         through_matrix: the gradient is multiplied by such a matrix: ``piece`` counts now.
@@ -59,6 +61,7 @@ class Pass:
     slope: float | Array | None = None
     output: int = 0
     profile: Array | None = None
+    by_value: Callable[[Array | None], Array | None] | None = None
     piece: float = 1.0
     through_matrix: bool = False
     carry: Carry | None = None

@@ -210,7 +210,7 @@ def pad_backward(call: Call) -> list[Pass]:
             given = target
         return fit(pairs, plain_axes(given), state.axes)
 
-    return [Pass(tensor, move, carry=_unpadded(call))]
+    return [Pass(tensor, move, by_value=lambda values: values, carry=_unpadded(call))]
 
 
 def _unpadded(call: Call) -> Carry:

@@ -7,7 +7,7 @@ backwards, whatever the stride.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import prod
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 from fanin.propagation.algebra import added
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import forgotten
+from fanin.propagation.echo import echo
 from fanin.propagation.families.linear import mirrored_input
 from fanin.propagation.families.views import reshaped
 from fanin.propagation.layout import (
@@ -283,7 +284,8 @@ def convolution_backward(call: Call) -> list[Pass]:
         tensor = call.tensor(position)
         if tensor is not None:
             mirrored = weight.mirrored and position == 0
-            passes.append(Pass(tensor, move, carry=carry, mirrored=mirrored))
+            by_value = partial(echo, call, 0, 1) if position == 0 and not mirrored else None
+            passes.append(Pass(tensor, move, by_value=by_value, carry=carry, mirrored=mirrored))
     bias = call.tensor(2)
     if bias is not None:
         target = call.states[bias]

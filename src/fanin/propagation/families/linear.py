@@ -6,6 +6,7 @@ matrix turns into q′ = n_in σ² q and attention into Σ a² q_v + Σ a a′ �
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from fanin.propagation.algebra import added, scaled
 from fanin.propagation.alignment import averaged_values, queries_of_product, raised, tied_power
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import contracted
+from fanin.propagation.echo import echo
 from fanin.propagation.layout import (
     Arrangement,
     Axes,
@@ -269,10 +271,12 @@ def matmul_backward(call: Call) -> list[Pass]:
 
         carry = contracted(call.state(other).profile, out, others, letters)
         factor = call.state(other)
+        fresh = mine == i and call.name in ("mm", "addmm") and not factor.mirrored
         passes.append(
             Pass(
                 tensor,
                 move,
+                by_value=partial(echo, call, i, j) if fresh else None,
                 through_matrix=factor.pieces is not None,
                 carry=carry,
                 mirrored=mine == i and factor.mirrored,

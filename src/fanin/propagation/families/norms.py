@@ -22,6 +22,7 @@ from fanin.propagation.algebra import (
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, unchanged
 from fanin.propagation.distributions import is_gaussian, within_channels
+from fanin.propagation.echo import left_along
 from fanin.propagation.families.pointwise import mover, times
 from fanin.propagation.families.views import reshaped
 from fanin.propagation.layout import Axes, fit, fit_flat
@@ -44,6 +45,9 @@ _BATCH = (
     "cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_with_update",
     "_native_batch_norm_legit_functional", "_batch_norm_no_update",
 )  # fmt: skip
+
+
+_PRODUCTS = ("mm", "addmm", "convolution")
 
 
 class _Plan:
@@ -209,19 +213,24 @@ def norm_backward(call: Call) -> list[Pass]:
     def move(pairs: Array) -> Array:
         return fit(pairs * factor, made.axes, state.axes) / divided.power
 
+    left = left_along(call) if call.name in _BATCH else 1.0
+
     def move_along(pairs: Array, along: Array) -> Array:
-        left = folded(pairs)
-        left = centred_pairs(left, view.axes, plan.dims) if plan.centre else left
-        own = float(mean_pairs(folded(along), view.axes, plan.dims).flat[0])
-        left = without_own_direction(left, numbers, own, view.axes, inside, divided)
-        return fit_flat(left, view.axes, state.axes)
+        given = folded(pairs)
+        given = centred_pairs(given, view.axes, plan.dims) if plan.centre else given
+        own = float(mean_pairs(folded(along), view.axes, plan.dims).flat[0]) * left
+        found = without_own_direction(given, numbers, own, view.axes, inside, divided)
+        return fit_flat(found, view.axes, state.axes)
 
     passes = []
     source = call.tensor(0)
     if source is not None:
         along = None if plan.fixed is not None else move_along
         carry = _by_own_power(plan, view, state, _powers_of_parts(call, plan))
-        passes.append(Pass(source, move, carry=carry, move_along=along))
+        maker = call.graph.producer.get(source)
+        # Behind a matrix its input's own size has a say in what gates the norm's output opens.
+        kept = _kept if maker is not None and maker.name in _PRODUCTS else None
+        passes.append(Pass(source, move, by_value=kept, carry=carry, move_along=along))
     for position, factor_pairs in (
         (plan.weight_position, aligned(made, unit)[1].pairs),
         (plan.bias_position, None),
@@ -245,6 +254,10 @@ def norm_backward(call: Call) -> list[Pass]:
 
         passes.append(Pass(tensor, back))
     return passes
+
+
+def _kept(values: Array | None) -> Array | None:
+    return values
 
 
 def _by_own_power(plan: _Plan, view: State, state: State, channels: Array | None) -> Carry:
