@@ -275,6 +275,28 @@ def test_branches_beside_attention_end_in_zeros():
     assert not [n for n, p in model.named_parameters() if torch.equal(p, start[n])]
 
 
+def test_a_value_that_is_added_to_its_attention_is_no_end():
+    class WithValue(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query, self.key, self.value, self.out = (linear() for _ in range(4))
+            self.mlp = Block(linear)
+
+        def forward(self, x):
+            v = self.value(x)
+            y = F.scaled_dot_product_attention(self.query(x), self.key(x), v)
+            return self.mlp(x + (self.out(y) + v))
+
+    model = nn.Sequential(*(WithValue() for _ in range(4)), nn.Linear(WIDTH, 5))
+    x = torch.randn(2, 7, WIDTH)
+    plan = fanin.plan(model, x)
+    assert plan["0.out.weight"].scheme == Zeros()
+    assert plan["0.value.weight"].std > 0
+    fanin.apply(plan, model, seed=0)
+    model(x).square().sum().backward()
+    assert model[0].out.weight.grad.abs().max() > 0
+
+
 def test_norms_in_a_stream_of_attention_keep_the_usual_rule():
     class Normed(Attending):
         def forward(self, x):

@@ -42,7 +42,7 @@ def in_norm_free_branch(subject: Subject, circumstances: Circumstances) -> Decis
     place = f"layer {branch.place} of {layers} in one of {count} branches without a norm"
     evidence = (fact, *role.evidence)
     scaled = author_scale(branch, circumstances)
-    if branch.place == layers and subject.writes_residual and _may_close(subject, circumstances):
+    if subject.writes_residual and _may_close(subject, circumstances):
         return Decision(Zeros(), f"{place}: 0, so that each block starts as the identity", evidence)
     factor = min(count**-0.5 / scaled, 1.0) ** (1 / (layers - 1))
     source = f"reads {role.before.name}: He" if squared != 1 and role.before else "fan_in^(−½)"
@@ -61,6 +61,8 @@ def in_norm_free_branch(subject: Subject, circumstances: Circumstances) -> Decis
 def closed_beside_attention(subject: Subject, circumstances: Circumstances) -> Decision | None:
     """Zeros for the end of a branch in a stream of attention without any norm; else None."""
     role, branch = subject.role, subject.role.branch
+    # A value that is added to what attention makes of it ends the branch too, but is not last:
+    # were both 0, neither would let the other learn.
     ends = branch is not None and branch.attends and branch.place == branch.layers
     if not (ends and _without_norms(subject) and subject.writes_residual):
         return None
