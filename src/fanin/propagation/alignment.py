@@ -6,74 +6,28 @@ outweighs the averages once there are about n keys. And logits of a tied head ho
 that is read, the product of an embedding with itself.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.algebra import mean_pairs
+from fanin.propagation.attention_parts import (
+    data_argument,
+    is_weight,
+    keys_behind,
+    origin,
+    read_from,
+    softmax_behind,
+    softmax_of_logits,
+    under_transposes,
+)
 from fanin.propagation.call import Call, functional_name
 from fanin.propagation.covariance import covariance
 from fanin.propagation.layout import atom_range
 from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.state import State, gaussian
-
-_TO_SOFTMAX = {
-    "view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "contiguous", "_to_copy",
-    "alias", "expand", "unsqueeze", "squeeze", "mul", "div", "add", "sub", "masked_fill", "where",
-}  # fmt: skip
-"""Between the products of queries with keys and their softmax."""
-_PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "convolution"}
-_FURTHEST = 40
-
-
-def read_from(graph: Graph, tensor: int) -> int | None:
-    """The tensor that a linear layer read to make this one, through views, norms and rotations."""
-    for maker in _makers(graph, tensor, _PRODUCTS):
-        data = _data_argument(graph, maker)
-        if data is not None:
-            return data
-    return None
-
-
-def _makers(graph: Graph, tensor: int, wanted: Collection[str]) -> Iterator[Operation]:
-    """The nearest operations of these names that a tensor was made by, nearest first."""
-    front, seen = [tensor], set[int]()
-    while front and len(seen) < _FURTHEST:
-        current = front.pop(0)
-        if current in seen:
-            continue
-        seen.add(current)
-        maker = graph.producer.get(current)
-        if maker is not None and maker.name in wanted:
-            yield maker
-        elif maker is not None:
-            front += [i for i in maker.inputs if not graph.tensors[i].of_parameters]
-
-
-def _data_argument(graph: Graph, operation: Operation) -> int | None:
-    """The factor that is no weight, where the other one is."""
-    first = 1 if operation.name in ("addmm", "baddbmm") else 0
-    factors = [a.tensor for a in operation.args[first : first + 2] if isinstance(a, Ref)]
-    data = [t for t in factors if not _is_weight(graph, t)]
-    return data[0] if len(factors) == 2 and len(data) == 1 else None
-
-
-def _is_weight(graph: Graph, tensor: int) -> bool:
-    info = graph.tensors[tensor]
-    return info.kind == "parameter" or bool(info.of_parameters)
-
-
-def _origin(graph: Graph, tensor: int | None) -> int | None:
-    """Under views and copies."""
-    views = {"view", "_unsafe_view", "reshape", "clone", "transpose", "permute", "contiguous",
-             "unsqueeze", "squeeze", "alias", "detach", "_to_copy", "expand"}  # fmt: skip
-    while tensor is not None and (maker := graph.producer.get(tensor)) is not None:
-        if maker.name not in views or not isinstance(maker.args[0], Ref):
-            break
-        tensor = maker.args[0].tensor
-    return tensor
 
 
 def inverse_directions(
@@ -92,7 +46,7 @@ def inverse_directions(
         return own
     name = functional_name(maker.name)
     if name in ("mm", "addmm"):
-        data = _data_argument(graph, maker)
+        data = data_argument(graph, maker)
         if data is not None and data in states:
             inner = inverse_directions(graph, states, data, left - 1)
             return min(own + inner, 1.0)
@@ -101,7 +55,7 @@ def inverse_directions(
     varying = [
         t
         for t in maker.inputs
-        if t in states and not _is_weight(graph, t) and graph.tensors[t].shape[-1:] == features
+        if t in states and not is_weight(graph, t) and graph.tensors[t].shape[-1:] == features
     ]
     if name == "add" and len(varying) == 2:
         powers = np.array([states[t].variance for t in varying])
@@ -136,7 +90,7 @@ def _from_correlations(state: State) -> float:
 def leaning(graph: Graph, states: Mapping[int, State], key: int, value: int) -> float:
     """1/n of the n directions in which keys and values were read; 0 where they share no source."""
     one, two = read_from(graph, key), read_from(graph, value)
-    if one is None or _origin(graph, one) != _origin(graph, two) or one not in states:
+    if one is None or origin(graph, one) != origin(graph, two) or one not in states:
         return 0.0
     return inverse_directions(graph, states, one)
 
@@ -207,56 +161,6 @@ def _within(state: State, dim: int) -> float:
     return max(state.second_moment - float(apart), 0.0) if along else 0.0
 
 
-def softmax_behind(graph: Graph, tensor: int) -> Operation | None:
-    """The softmax whose shares these are, through views and dropout."""
-    through = {"view", "_unsafe_view", "expand", "clone", "_to_copy", "native_dropout", "alias",
-               "dropout", "reshape", "transpose", "detach", "where", "masked_fill"}  # fmt: skip
-    for _ in range(8):
-        maker = graph.producer.get(tensor)
-        if maker is None:
-            return None
-        if maker.name in ("_softmax", "_safe_softmax"):
-            return maker
-        if functional_name(maker.name) not in through:
-            return None
-        refs = [a for a in maker.args if isinstance(a, Ref)]
-        if not refs:
-            return None
-        tensor = refs[-1].tensor if maker.name == "where" else refs[0].tensor
-    return None
-
-
-def keys_behind(graph: Graph, softmax: Operation) -> int | None:
-    """The keys of a softmax's logits: the second factor of the product that they come from."""
-    source = softmax.args[0]
-    if not isinstance(source, Ref):
-        return None
-    for maker in _makers(graph, source.tensor, ("bmm", "baddbmm")):
-        key = maker.args[2 if maker.name == "baddbmm" else 1]
-        return key.tensor if isinstance(key, Ref) else None
-    return None
-
-
-def softmax_of_logits(call: Call) -> Operation | None:
-    """The softmax that reads the logits which this product of queries with keys makes."""
-    tensor = call.operation.outputs[0]
-    for _ in range(8):
-        readers = call.graph.consumers.get(tensor, ())
-        if not readers or not readers[0].outputs:
-            return None
-        name = functional_name(readers[0].name)
-        if "softmax" in name:
-            return readers[0]
-        if name not in _TO_SOFTMAX:
-            return None
-        if name in ("mul", "div", "add", "sub") and not any(
-            isinstance(a, Ref) and a.tensor == tensor for a in readers[0].args
-        ):
-            return None
-        tensor = readers[0].outputs[0]
-    return None
-
-
 def query_alignment(share: float, squares: float, keys: Profile) -> float:
     """Power of a query's gradient, over what keys that are strangers to the values would send.
 
@@ -292,8 +196,8 @@ def tied_power(call: Call, data: int, weight: int) -> float:
     One logit of V is Σ x e over the features of a token's stream and its own embedding.
     """
     graph, states = call.graph, call.states
-    table = _origin(graph, _under_transposes(graph, weight))
-    source = _origin(graph, data)
+    table = origin(graph, under_transposes(graph, weight))
+    source = origin(graph, data)
     if table is None or source is None:
         return 0.0
     total = 0.0
@@ -308,12 +212,3 @@ def tied_power(call: Call, data: int, weight: int) -> float:
         rows, features = states[table].shape[0], states[source].shape[-1]
         total = max(total, (features * shared) ** 2 / rows)
     return total
-
-
-def _under_transposes(graph: Graph, tensor: int) -> int:
-    while (maker := graph.producer.get(tensor)) is not None and maker.name in ("t", "transpose"):
-        source = maker.args[0]
-        if not isinstance(source, Ref):
-            break
-        tensor = source.tensor
-    return tensor

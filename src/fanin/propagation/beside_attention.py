@@ -4,10 +4,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from fanin.propagation.alignment import keys_behind, softmax_behind, softmax_of_logits
+from fanin.propagation.attention_parts import keys_behind, softmax_behind, softmax_of_logits
 from fanin.propagation.call import Call
 from fanin.propagation.families.attention import FUSED
-from fanin.propagation.families.softmax import Shares
+from fanin.propagation.softmax_shares import Shares
 
 _MOST_COUNTS = 12
 """Numbers of keys that rows are told apart by."""

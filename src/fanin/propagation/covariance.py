@@ -6,16 +6,15 @@ asked.  Where it is not (one matrix used twice, x plus a norm or an average of x
 common term), the later of the two is taken apart by the operation that made it.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from fanin.graph.graph import Operation, Ref
 from fanin.propagation.algebra import aligned
 from fanin.propagation.ancestry import ancestors
 from fanin.propagation.call import Call, functional_name
-from fanin.propagation.layout import broadcast_axes, fit, fit_flat, plain_axes, shape_of
-from fanin.propagation.places import Place, Step, place_of, step_of
+from fanin.propagation.covariance_of_parts import COPIES, covariance_of_parts, under_copies
+from fanin.propagation.layout import broadcast_axes, fit, fit_flat, shape_of
+from fanin.propagation.places import place_of
 from fanin.propagation.quadrature import NODES, Array, expectation
 from fanin.propagation.state import State
 
@@ -25,7 +24,6 @@ thousand."""
 MOST_STEPS = 4000
 """Pairs looked at for one of them."""
 
-_COPIES = {"clone", "detach", "alias", "contiguous", "_to_copy", "dropout_identity"}
 _NORMS = {"native_layer_norm", "native_batch_norm", "native_group_norm", "cudnn_batch_norm",
           "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
           "_fused_rms_norm"}  # fmt: skip
@@ -99,7 +97,7 @@ class _Finder:
             c = x.base.correlations
             return slope * c + extra * c**2
         later, other = (two, one) if self._when(two) > self._when(one) else (one, two)
-        part = self._parts(one, two, left)
+        part = covariance_of_parts(self.graph, states, self.between, one, two, left)
         if part is not None:
             return part[0]
         operation = self.graph.producer.get(later)
@@ -115,73 +113,6 @@ class _Finder:
             return _broadcast(found, states[two], states[one])
         return fit(found, states[two].axes, states[one].axes)
 
-    def _parts(self, one: int, two: int, left: int) -> tuple[Array | None] | None:
-        """Two parts of one tensor, or the same part of two; None where they are no such thing."""
-        states = self.call.states
-        a, b = (place_of(self.graph, tensor) for tensor in (one, two))
-        if a.root in (one, b.root) and b.root == two and a.root != b.root:
-            return None
-        if a.alive != b.alive or states[one].shape != states[two].shape:
-            return None
-        apart = [d for d, (i, j) in enumerate(zip(a.offsets, b.offsets, strict=False)) if i != j]
-        if a.root == b.root:
-            if not apart:
-                return None
-            found = self._two_steps(a, b, apart, left)
-            if found is not None:
-                return (self._cut(found, states[a.root], a.alive, (), states[one]),)
-            root = states[a.root]
-            return (self._cut(root.pairs - root.mean**2, root, a.alive, apart, states[one]),)
-        if apart or states[a.root].shape != states[b.root].shape or (a.root, b.root) == (one, two):
-            return None
-        whole = self.between(a.root, b.root, left - 1)
-        if whole is None:
-            return (None,)
-        return (self._cut(whole, states[a.root], a.alive, (), states[one]),)
-
-    def _cut(
-        self, pairs: Array, root: State, alive: Sequence[int], apart: Sequence[int], made: State
-    ) -> Array:
-        """Pairs of parts of a tensor: axes along which they lie apart differ in any case."""
-        axes = plain_axes(root.shape)
-        found = fit(pairs, root.axes, axes)
-        for dim in reversed(range(len(axes))):
-            if not axes[dim]:
-                continue
-            at = sum(len(axis) for axis in axes[:dim])
-            stays = dim in alive
-            place = list(alive).index(dim) if stays else 0
-            single = not stays or made.shape[place] == 1
-            picked = np.take(found, 1 if dim in apart else 0, at)
-            if single:
-                found = picked
-            elif dim in apart:
-                found = np.stack([picked, picked], axis=at)
-        return fit(found, plain_axes(made.shape), made.axes)
-
-    def _two_steps(self, a: Place, b: Place, apart: Sequence[int], left: int) -> Array | None:
-        """Two steps of a sequence that was stacked up: those steps, through the layers since."""
-        if len(apart) != 1 or apart[0] in a.alive:
-            return None
-        (axis,) = apart
-        one, two = (step_of(self.graph, p.root, axis, p.offsets[axis]) for p in (a, b))
-        if one is None or two is None or not self._same_weights(one, two):
-            return None
-        states, root = self.call.states, self.call.states[a.root]
-        shared = total = 0.0
-        for (x, share), (y, _) in zip(one.parts, two.parts, strict=True):
-            part = self.between(x, y, left - 1)
-            shared += 0.0 if part is None else share * float(part.flat[0])
-            total += share * (states[x].variance * states[y].variance) ** 0.5
-        found = np.zeros_like(root.pairs)
-        # A share of the steps' variance passes fresh matrices as all of it does.
-        found.flat[0] = shared / total * root.variance if total > 0 else 0.0
-        return found
-
-    def _same_weights(self, one: Step, two: Step) -> bool:
-        roots = [[self._root(Ref(w)) for w in step.weights] for step in (one, two)]
-        return roots[0] == roots[1] and len(one.parts) == len(two.parts)
-
     def _when(self, tensor: int) -> int:
         """When its numbers were made: a part is as old as the whole."""
         operation = self.graph.producer.get(place_of(self.graph, tensor).root)
@@ -192,7 +123,7 @@ class _Finder:
         states, name = self.call.states, functional_name(operation.name)
         made = states[later]
         refs = [a.tensor if isinstance(a, Ref) else None for a in operation.args]
-        if name in _COPIES and refs and refs[0] is not None:
+        if name in COPIES and refs and refs[0] is not None:
             return self.between(refs[0], other, left)
         if name in ("add", "sub"):
             alpha = float(operation.kwargs.get("alpha", 1)) * (-1.0 if name == "sub" else 1.0)
@@ -281,7 +212,7 @@ class _Finder:
         seeking = other
         for _ in range(8):
             maker = self.graph.producer.get(seeking)
-            if maker is None or functional_name(maker.name) not in _COPIES | _RESHAPES:
+            if maker is None or functional_name(maker.name) not in COPIES | _RESHAPES:
                 break
             ref = maker.args[0]
             if not isinstance(ref, Ref):
@@ -308,7 +239,7 @@ class _Finder:
             operation.args[position : position + 2],
             twin.args[other_position : other_position + 2],
         )
-        if self._root(mine[1]) != self._root(its[1]):
+        if under_copies(self.graph, mine[1]) != under_copies(self.graph, its[1]):
             return None
         x, y = mine[0].tensor, its[0].tensor
         if states[x].shape != states[y].shape:
@@ -323,17 +254,3 @@ class _Finder:
             (states[x].axes, part), (weight.axes, weight.pairs), "ik", "kj", "ij"
         )
         return np.asarray(pairs)
-
-    def _root(self, ref: object) -> int | None:
-        """The parameter under transposes."""
-        if not isinstance(ref, Ref):
-            return None
-        tensor = ref.tensor
-        while (maker := self.graph.producer.get(tensor)) is not None:
-            if functional_name(maker.name) not in {"t", "transpose"} | _COPIES:
-                break
-            first = maker.args[0]
-            if not isinstance(first, Ref):
-                break
-            tensor = first.tensor
-        return tensor

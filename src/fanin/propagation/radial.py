@@ -17,7 +17,8 @@ from fanin.propagation.beside_attention import beside_attention, keys_of_values
 from fanin.propagation.call import Call, CallParts
 from fanin.propagation.families.attention import FUSED
 from fanin.propagation.state import State
-from fanin.propagation.stretching import STATISTICS, Ended, Stretch, through, whole_times
+from fanin.propagation.stretch import Stretch, whole_times
+from fanin.propagation.stretching import STATISTICS, Ended, through
 
 
 class PowerOf(Protocol):

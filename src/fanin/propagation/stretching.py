@@ -1,7 +1,6 @@
 """What a tensor changes by when an earlier one is stretched, operation by operation."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -9,8 +8,17 @@ import numpy as np
 from fanin.propagation.call import Call
 from fanin.propagation.families.attention import FUSED
 from fanin.propagation.families.pointwise import input_slopes, pointwise_forward
-from fanin.propagation.quadrature import Array, expectation
+from fanin.propagation.quadrature import expectation
 from fanin.propagation.state import State
+from fanin.propagation.stretch import (
+    STATISTIC,
+    Stretch,
+    centred,
+    of_values,
+    scaled,
+    times,
+    whole_times,
+)
 
 _LINEAR = {
     "view", "_unsafe_view", "reshape", "_reshape_alias", "t", "transpose", "permute", "squeeze",
@@ -22,57 +30,6 @@ _AVERAGES = {"mean", "sum"}
 _LENGTHS = {"linalg_vector_norm": 1, "norm": 1, "std": 1, "var": 2}
 _PRODUCTS = {"mm": (0, 1), "addmm": (1, 2), "bmm": (0, 1), "_grouped_mm": (0, 1)}
 STATISTICS = ("native_layer_norm", "native_group_norm", "_fused_rms_norm", "rms_norm")
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """What a tensor changes by when the site is stretched by the unit.
-
-    Args:
-        degree: k where the change is k times the tensor itself; None where it is not.
-        values: the change on the nodes of the tensor's base; None where it has none.
-        square: its second moment.
-        cross: its mean product with the tensor.
-        statistic: the tensor is a statistic over features, on its way to a norm's division.
-    """
-
-    degree: float | None
-    values: Array | None
-    square: float
-    cross: float
-    statistic: bool = False
-
-
-_STATISTIC = Stretch(None, None, 0.0, 0.0, statistic=True)
-
-
-def whole_times(state: State, degree: float) -> Stretch:
-    """The change of a tensor that is stretched as a whole."""
-    q = state.second_moment
-    return Stretch(degree, degree * state.values, degree**2 * q, degree * q)
-
-
-def _of_values(state: State, values: Array) -> Stretch:
-    q = state.second_moment
-    power = expectation(state.values**2)
-    # Values are the function of one number; profiles and clipped tails change the moments a bit.
-    scale = q / power if power > 0 else 1.0
-    degree = expectation(values * state.values) / power if power > 0 else 0.0
-    if expectation((values - degree * state.values) ** 2) <= 1e-9 * max(power, 1e-300):
-        return whole_times(state, degree)
-    return Stretch(
-        None, values, scale * expectation(values**2), scale * expectation(values * state.values)
-    )
-
-
-def _scaled(stretch: Stretch, ratio: float) -> Stretch:
-    """Behind an operation that multiplies the power of tensor and change alike."""
-    return Stretch(None, None, ratio * stretch.square, ratio * stretch.cross)
-
-
-def _times(stretch: Stretch, factor: float) -> Stretch:
-    values = None if stretch.values is None else factor * stretch.values
-    return Stretch(None, values, factor**2 * stretch.square, factor**2 * stretch.cross)
 
 
 class Ended(Exception):  # noqa: N818
@@ -92,7 +49,7 @@ def through(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]:
         return {operation.outputs[0]: _turned(call, stretched.get(call.tensor(0) or -1),
                                               centre=centre)}  # fmt: skip
     if name in _LENGTHS and stretched[inputs[0]].degree is None:
-        return dict.fromkeys(operation.outputs, _STATISTIC)
+        return dict.fromkeys(operation.outputs, STATISTIC)
     if name in _LENGTHS:
         degree = _LENGTHS[name] * (stretched[inputs[0]].degree or 0.0)
         return {operation.outputs[0]: whole_times(call.made(), degree)}
@@ -130,19 +87,10 @@ def _turned(call: Call, stretch: Stretch | None, *, centre: bool = False) -> Str
     return Stretch(None, None, left * made.second_moment / q, 0.0)
 
 
-def _centred(stretch: Stretch, mean: float) -> Stretch:
-    """The change of a tensor less its mean over features."""
-    if stretch.values is None:
-        return stretch
-    level = expectation(stretch.values)
-    return Stretch(None, stretch.values - level, stretch.square - level**2,
-                   stretch.cross - level * mean)  # fmt: skip
-
-
 def _average(call: Call, stretch: Stretch) -> dict[int, Stretch]:
     state, made, out = call.state(0), call.made(), call.operation.outputs[0]
     if made.shape[-1:] != state.shape[-1:]:
-        return {out: _STATISTIC if stretch.degree is None else whole_times(made, stretch.degree)}
+        return {out: STATISTIC if stretch.degree is None else whole_times(made, stretch.degree)}
     count = prod(state.shape) / max(prod(made.shape), 1)
     each = stretch.square / count if call.name == "mean" else stretch.square * count
     return {out: _one_of(made, each, stretch, 1 / count)}
@@ -208,7 +156,7 @@ def _matrix_product(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, S
     if q <= 0:
         raise Ended
     ratio = max(made.second_moment - added, 0.0) / q
-    return {call.operation.outputs[0]: _scaled(stretch, ratio)}
+    return {call.operation.outputs[0]: scaled(stretch, ratio)}
 
 
 def _sum(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]:
@@ -234,12 +182,12 @@ def _sum(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]:
         for k, h in enumerate(held):
             if h is not None and h.values is not None:
                 values = values + h.values * (1.0 if k == 0 else alpha)
-        return {out: _of_values(made, values)}
+        return {out: of_values(made, values)}
     if any(h is not None and h.statistic for h in held):
         # x less its own mean changes as x does; an eps under a root changes nothing.
-        other = next((h for h in held if h is not None and not h.statistic), _STATISTIC)
+        other = next((h for h in held if h is not None and not h.statistic), STATISTIC)
         if call.name == "sub" and not other.statistic:
-            return {out: _centred(other, call.state(0).mean)}
+            return {out: centred(other, call.state(0).mean)}
         return {out: other}
     square = sum(h.square * (1.0 if k == 0 else alpha**2) for k, h in enumerate(held) if h)
     cross = sum(h.cross * (1.0 if k == 0 else alpha**2) for k, h in enumerate(held) if h)
@@ -260,7 +208,7 @@ def _product(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]
         if second is None or not second.statistic or first is None or first.statistic:
             first, second = second, first
         if first is None or second is None:
-            return {out: _STATISTIC}
+            return {out: STATISTIC}
         # The norm's own division: x and the statistic that was taken of it.
         turned = Call(call.graph, call.operation, call.states, call.parts)
         return {out: _turned(turned, first)}
@@ -271,7 +219,7 @@ def _product(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]
     if len(held) == 1 and (b if first is not None else a).is_constant and not (divided and second):
         factor = (b if first is not None else a).mean
         factor = (1 / factor if factor else 0.0) if divided else factor
-        return {out: _times(held[0], factor)}
+        return {out: times(held[0], factor)}
     if divided:
         raise Ended
     if a.base.key == b.base.key == made.base.key:
@@ -281,7 +229,7 @@ def _product(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]
                 values = values + h.values * other.values
             elif h is not None:
                 raise Ended
-        return {out: _of_values(made, values)}
+        return {out: of_values(made, values)}
     p, q = a.second_moment, b.second_moment
     s, t = (h or Stretch(0.0, None, 0.0, 0.0) for h in (first, second))
     square = max(s.square * q + p * t.square + 2 * s.cross * t.cross, 0.0)
@@ -296,7 +244,7 @@ def _elementwise(
         raise Ended
     made, out = call.made(), call.operation.outputs[0]
     if all(stretched[t].statistic for t in inputs):
-        return {out: _STATISTIC}
+        return {out: STATISTIC}
     ruled = all(call.states[t].base.key == made.base.key for t in inputs)
     if not ruled:
         # Run on samples, for its inputs were: the function is the same.
@@ -323,7 +271,7 @@ def _elementwise(
         along = held.cross / q if q > 0 else 0.0
         values = values + slope * along * state.values
         aside += max(held.square - along * held.cross, 0.0) * expectation(slope**2)
-    change = _of_values(made, values)
+    change = of_values(made, values)
     if aside <= 1e-9 * change.square and ruled:
         return {out: change}
     return {out: Stretch(None, None, change.square + aside, change.cross)}

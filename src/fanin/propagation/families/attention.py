@@ -10,11 +10,11 @@ from fanin.propagation.alignment import asking, leaning, leaning_power, query_al
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, contracted, weighted
 from fanin.propagation.families.linear import contract, contracted_pairs
-from fanin.propagation.families.softmax import Shares, softmax_gradient, softmax_shares
 from fanin.propagation.layout import Axes, atom_range, fit, shape_of
 from fanin.propagation.profile import Profile, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
+from fanin.propagation.softmax_shares import Shares, softmax_gradient, softmax_shares
 from fanin.propagation.state import State, gaussian, independent
 
 FUSED = {
