@@ -66,3 +66,16 @@ def test_queries_receive_more_where_keys_and_values_read_one_tensor(written):
     rows = predicted_and_measured(build, batch(8, 96, width), 24)
     queries = next(r for r in rows if r[0].operation == "mm")
     assert queries[3] == pytest.approx(queries[4], rel=0.12)
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_where_logits_are_huge_one_key_takes_all():
+    # Zeros among the keys, so that the spread of logits differs from key to key.
+    def run(m, x):
+        tokens = F.pad(x, (0, 0, 0, 4))
+        shares = (40 * m.q(tokens) @ m.k(tokens).transpose(1, 2) / N**0.5).softmax(-1)
+        return m.o((shares @ m.v(tokens))[:, : x.shape[1]])
+
+    rows = rows_of(run, batch(4, 20, N))
+    average = [r for r in rows if r[0].operation == "bmm"][-1]
+    assert average[1] == pytest.approx(average[2], rel=0.25)

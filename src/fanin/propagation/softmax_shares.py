@@ -205,6 +205,10 @@ def _row_powers(
     return settled(powers)[0]
 
 
+_ONE_TAKES_ALL = 50.0
+"""Variance of the logits beyond which Z is no sum over many keys any more."""
+
+
 def _tilted(profile: Profile, std: float, dim: int, keys: int) -> tuple[Array, Array] | None:
     """Where the keys of a row differ in the spread s² of their logits l.
 
@@ -212,11 +216,14 @@ def _tilted(profile: Profile, std: float, dim: int, keys: int) -> tuple[Array, A
 
     Returns:
         Powers of the shares within a row, of mean 1; and Σ a² of each row, without the axis of the
-        keys, over what it is for even keys of the same mean spread. None where keys are even.
+        keys, over what it is for even keys of the same mean spread. None where keys are even, and
+        where one key takes all of its row.
     """
     if profile is None or profile.shape[dim] == 1:
         return None
     spread = std**2 * profile
+    if spread.max() > _ONE_TAKES_ALL:
+        return None
     powers, _, places = levels(spread)
     strong = np.expand_dims(np.exp(spread / 2).mean(axis=dim), dim)
     rows, _, row_of = levels(strong)
