@@ -11,9 +11,9 @@ from math import prod
 
 import numpy as np
 
-from fanin.graph.graph import Graph, Operation, Ref
+from fanin.graph.graph import Operation
 from fanin.propagation.call import Call, functional_name
-from fanin.propagation.norm_power import norm_behind, normalised_by_channel
+from fanin.propagation.norm_power import VIEWS, norm_behind, normalised_by_channel, only_reader
 from fanin.propagation.quadrature import NODES, Array, expectation
 from fanin.propagation.state import State
 from fanin.propagation.taps import behind_padding, inverse_taps_of_places
@@ -62,17 +62,27 @@ def echo(call: Call, data: int, weight: int, gates: Array | None) -> Array | Non
         square = expectation(gates**2)
         opened = expectation(gates**2 * (NODES**2 - 1)) / square if square > 0 else 0.0
         found = found + share * opened / 2 * (size - 1)
-    found = found / (1 + _share_of_norm(call, inner, norm, terms, size))
+    found = found / np.maximum(1 + _share_of_norm(call, inner, norm, terms, size), _LEAST)
     found = np.maximum(found, _LEAST)
     return np.asarray(np.sqrt(found / expectation(found)))
 
 
-def left_along(call: Call) -> float:
-    """What is left of the gradient along the numbers of a channel that a batch norm made.
+def left_of_rows(call: Call, terms: float) -> float:
+    """What a norm of the rows that a product makes leaves of the gradient of the rows it reads.
+
+    The norm takes off what lies along y = W x. As g·y = 0 is W g·x = 0, of n numbers read one
+    direction is gone, whatever the number of those made.
+    """
+    return 1 - 1 / terms if terms > 1 and _rows_behind(call) else 1.0
+
+
+def left_of_channel(call: Call) -> tuple[float, float]:
+    """What is left of a gradient's mean and of its part along the numbers that a batch norm made.
 
     A batch norm behind a depthwise convolution has taken off what lies along the channel's
     y = w x; as the channel is read by nothing else, its gradient g then has Σ g x = 0. Of g φ′(z)
-    along z there is E[(φ′z)²] − E[φ′z x]²/E[x²], where strangers would leave all.
+    along z there is E[(φ′z)²] − E[φ′z x]²/E[x²], where strangers would leave all, and likewise of
+    its mean E[φ′²] − E[φ′x]²/E[x²].
 
     Args:
         call: the batch norm that made z.
@@ -80,38 +90,35 @@ def left_along(call: Call) -> float:
     tensor = call.operation.outputs[0]
     state = call.states[tensor]
     for _ in range(6):
-        reader = _only_reader(call.graph, tensor)
+        reader = only_reader(call.graph, tensor)
         if reader is None:
-            return 1.0
+            return 1.0, 1.0
         made = call.states[reader.outputs[0]]
         if reader.name == "convolution":
             break
         if reader.name != "constant_pad_nd":
             if made.base.key != state.base.key or state.base.std == 0.0:
-                return 1.0
+                return 1.0, 1.0
             state = made
         tensor = reader.outputs[0]
     else:
-        return 1.0
+        return 1.0, 1.0
     behind = Call(call.graph, reader, call.states, call.parts)
     groups, weight = int(behind.raw(8)), behind.state(1).shape
     norm = norm_behind(behind)
     if norm is None or weight[1] != 1 or weight[0] != groups or groups == 1:
-        return 1.0
+        return 1.0, 1.0
     z = (state.base.values - state.base.mean) / state.base.std
     slope = _slopes(state)
-    x, along = expectation(state.values**2), expectation((slope * z) ** 2)
-    if x <= 0 or along <= 0:
-        return 1.0
+    x = expectation(state.values**2)
     beta = call.parts.kept(norm, "divided").expected()[0]
-    return float(1 - beta * expectation(slope * z * state.values) ** 2 / (x * along))
 
+    def left(direction: Array) -> float:
+        whole = expectation(direction**2)
+        shared = expectation(direction * state.values) ** 2
+        return float(1 - beta * shared / (x * whole)) if x > 0 and whole > 0 else 1.0
 
-def _only_reader(graph: Graph, tensor: int) -> Operation | None:
-    """The one operation that reads a tensor, copies aside of which nothing is made."""
-    found = [r for r in graph.consumers.get(tensor, ())
-             if not (r.name == "clone" and not graph.consumers.get(r.outputs[0]))]  # fmt: skip
-    return found[0] if len(found) == 1 and found[0].outputs else None
+    return left(slope), left(slope * z)
 
 
 def _slopes(state: State) -> Array:
@@ -136,18 +143,22 @@ def _share_of_norm(
     if norm is not None:
         numbers = prod(made) / made[1]
         if call.name == "convolution":
-            given = call.state(0).shape
+            given = x.shape
             inputs = call.state(1).shape[1]
             readers = terms / inputs * numbers * given[1] / prod(given)
         else:
             readers = 1.0
         if normalised_by_channel(call):
             # What z² = x²'s share of a power that a norm has fixed takes, other numbers lack.
-            fixed = expectation((size - 1) * (NODES**2 - 1)) / 2
-            size = size - fixed * (NODES**2 - 1)
-        return np.asarray((readers + 2) / (terms + 2) / numbers * (size - 1))
+            level = ((x.base.values - x.base.mean) / x.base.std) ** 2 - 1
+            spread = expectation(level**2)
+            fixed = expectation((size - 1) * level) / spread if spread > 0 else 0.0
+            size = size - fixed * level
+        share = (readers + 2) / (terms + 2) / numbers
+        return np.asarray(share * (size - 1))
     if _rows_behind(call):
-        return np.asarray((size - 1) / terms)
+        # Divided by a large row, and nothing is left along it.
+        return np.asarray(2 * (size - 1) / terms)
     return 0.0
 
 
@@ -155,16 +166,12 @@ def _rows_behind(call: Call) -> bool:
     """Whether a norm of each row alone reads the product, through views."""
     tensor = call.operation.outputs[0]
     for _ in range(12):
-        reader = _only_reader(call.graph, tensor)
+        reader = only_reader(call.graph, tensor)
         if reader is None:
             return False
         if functional_name(reader.name) in _LAYER:
             return True
-        if reader.name not in _VIEWS or not isinstance(reader.args[0], Ref):
+        if reader.name not in VIEWS:
             return False
         tensor = reader.outputs[0]
     return False
-
-
-_VIEWS = {"view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "_to_copy",
-          "squeeze", "unsqueeze", "alias", "contiguous"}  # fmt: skip

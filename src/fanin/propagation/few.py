@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from fanin.graph.graph import Ref
+from fanin.graph.graph import Operation, Ref
 from fanin.propagation.algebra import centred_pairs, mean_pairs
 from fanin.propagation.call import Call, functional_name
 from fanin.propagation.layout import Axes
-from fanin.propagation.quadrature import Array
+from fanin.propagation.quadrature import NODES, Array, expectation
 
 _OVER_ROWS = ("native_layer_norm", "_fused_rms_norm", "rms_norm")
 _ROWS_KEPT = {"view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "_to_copy",
@@ -26,10 +26,17 @@ def spread_of_power(pairs: Array, axes: Axes, dims: Sequence[int], centre: bool)
     return 2 * float(mean_pairs(square, axes, dims).flat[0])
 
 
+def rows_apart(total: float, few: float) -> tuple[float, float]:
+    """The part of a row's variance that its own numbers make, and what it has from elsewhere."""
+    return (few, (1 + total) / (1 + few) - 1) if total > few else (total, 0.0)
+
+
 def varies(call: Call, tensor: int, few: float, left: int) -> float:
-    """Relative variance of a tensor's power from row to row, ``few`` where nothing holds it.
+    """Relative variance of a tensor's power from row to row, ``few`` of its own numbers' count.
 
     Behind a norm every row has the same; a sum of two has what both have and twice their product.
+    Behind a matrix a row has what the rows have that the matrix reads, which are uneven where few
+    and skewed numbers make them: an eighth of 1 for 32 GELUs.
     """
     maker = call.graph.producer.get(tensor)
     if maker is None or left == 0 or not maker.inputs:
@@ -37,6 +44,8 @@ def varies(call: Call, tensor: int, few: float, left: int) -> float:
     name = functional_name(maker.name)
     if name in _OVER_ROWS:
         return 0.0
+    if name in _PRODUCTS:
+        return (1 + few) * (1 + _of_rows_read(call, maker, left - 1)) - 1
     first = maker.args[0]
     if not isinstance(first, Ref):
         return few
@@ -48,7 +57,56 @@ def varies(call: Call, tensor: int, few: float, left: int) -> float:
         one, two = call.states[first.tensor], call.states[second.tensor]
         p, q = one.second_moment, two.second_moment
         if one.shape == two.shape and p + q > 0:
-            own = varies(call, first.tensor, few, left - 1) * p * p
-            other = varies(call, second.tensor, few, left - 1) * q * q
-            return float(min((own + other + 2 * few * p * q) / (p + q) ** 2, few))
+            both = [varies(call, ref.tensor, few, left - 1) for ref in (first, second)]
+            found = (both[0] * p * p + both[1] * q * q + 2 * few * p * q) / (p + q) ** 2
+            return float(min(found, max(few, *both)))
     return few
+
+
+_PRODUCTS = ("mm", "addmm")
+
+
+def _of_rows_read(call: Call, product: Operation, left: int) -> float:
+    """Relative variance of the power of the rows that a matrix reads; 0 where it is unknown."""
+    position = 1 if product.name == "addmm" else 0
+    ref, weight = product.args[position], product.args[position + 1]
+    info = call.graph.tensors
+    if not isinstance(ref, Ref) or not isinstance(weight, Ref):
+        return 0.0
+    if info[ref.tensor].of_parameters or not info[weight.tensor].of_parameters:
+        return 0.0
+    data, state = ref.tensor, call.states[ref.tensor]
+    inner, features = data, state.shape[-1]
+    # Back to the base that the numbers are a function of.
+    for _ in range(left):
+        maker = call.graph.producer.get(inner)
+        first = maker.args[0] if maker is not None and maker.args else None
+        if maker is None or not isinstance(first, Ref):
+            return 0.0
+        name = functional_name(maker.name)
+        if name in _OVER_ROWS or name in _PRODUCTS or name in ("add", "sub"):
+            break
+        given = call.states[first.tensor]
+        if given.shape[-1:] != (features,):
+            return 0.0
+        same = given.base.key == call.states[inner].base.key
+        if not same and name not in _ROWS_KEPT:
+            return 0.0
+        inner = first.tensor
+    else:
+        return 0.0
+    values, base = state.values, call.states[inner].base
+    power = expectation(values**2)
+    if power <= 0 or base.std == 0.0:
+        return 0.0
+    few = 2 / features
+    rows = varies(call, inner, few, left - 1)
+    straight = expectation((values - state.mean) * NODES) ** 2
+    own = max(expectation(values**4) / power**2 - 1, 0.0) / features
+    if straight >= 0.999 * expectation((values - state.mean) ** 2):
+        return rows
+    # Of rows of another power: d ln E[φ²]/d ln E[z²] = E[φ² (z² − 1)]/(2 E[φ²]).
+    pull = expectation(values**2 * (NODES**2 - 1)) / (2 * power)
+    beyond = max((1 + rows) / (1 + few) - 1, 0.0) if rows >= few else 0.0
+    fixed = (few - rows) / few if rows < few else 0.0
+    return max(own - fixed * pull**2 * few, 0.0) + pull**2 * beyond

@@ -12,14 +12,18 @@ from functools import lru_cache
 
 import numpy as np
 
-from fanin.graph.graph import Operation
+from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.call import Call
-from fanin.propagation.few import spread_of_power, varies
+from fanin.propagation.few import rows_apart, spread_of_power, varies
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation
 from fanin.propagation.state import State
 from fanin.propagation.taps import behind_padding, inverse_taps_of_places, reads_of_taps
 
 _OVER_ROWS = ("native_layer_norm", "_fused_rms_norm", "rms_norm")
+_PRODUCTS = ("convolution", "mm", "addmm")
+VIEWS = {"view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "_to_copy",
+         "squeeze", "unsqueeze", "alias", "contiguous"}  # fmt: skip
+_FURTHEST = 12
 _MANY = 100.0
 """From here on the numbers behind a norm are as good as Gaussian."""
 _POINTS = 160
@@ -33,7 +37,8 @@ class NormPower:
         power: q, the expected second moment of what is normalised, its mean taken off.
         eps: ε.
         spread: relative variance of S, 2/ν of ν independent numbers.
-        weights: relative variance of W, 2/m of m independent weights.
+        weights: relative variance of W, 2/m of m independent weights; for norms of rows, of what
+            the rows have that were read.
         uneven: relative variance of the powers of the numbers of one channel, 0 for Gaussians.
         bounded: 2/ν of the ν numbers that are divided by their own power.
     """
@@ -127,12 +132,11 @@ def power_of_norm(
     """
     source, spread = call.tensor(0), spread_of_power(view.pairs, view.axes, dims, centre)
     bounded = spread
-    if call.name in _OVER_ROWS and source is not None:
-        spread = varies(call, source, spread, 12)
-    maker = None if source is None else call.graph.producer.get(source)
     weights = uneven = 0.0
-    if maker is not None and "convolution" in maker.name:
-        behind = Call(call.graph, maker, call.states, call.parts)
+    if call.name in _OVER_ROWS and source is not None:
+        spread, weights = rows_apart(varies(call, source, spread, 12), spread)
+    behind = None if source is None else _product_behind(call, source)
+    if behind is not None and call.name not in _OVER_ROWS:
         weights, uneven, factor = _by_weights(behind)
         spread *= factor
     return NormPower(power, eps, min(spread, 2.0), weights, uneven, bounded)
@@ -151,15 +155,21 @@ def _by_weights(call: Call) -> tuple[float, float, float]:
         of Gaussian numbers.
     """
     reader = norm_behind(call)
-    x, weight = behind_padding(call)[0], call.state(1)
+    position = 1 if call.name == "addmm" else 0
+    weight = call.state(position + 1)
+    convolves = call.name == "convolution"
+    x = behind_padding(call)[0] if convolves else call.state(position)
     if reader is None or weight.known is not None or x.variance <= 0:
         return 0.0, 0.0, 1.0
     if weight.mean**2 > 0.01 * weight.second_moment:
         return 0.0, 0.0, 1.0
-    reads, inputs = reads_of_taps(call), weight.shape[1]
-    together, alone = 2.0, 2 / inputs * inverse_taps_of_places(call)
-    if reads.any():
-        together = 2 / max(inputs * float(reads.sum() ** 2 / (reads**2).sum()), 1.0)
+    inputs = weight.shape[1] if convolves else weight.shape[0]
+    together = alone = 2 / inputs
+    if convolves:
+        reads = reads_of_taps(call)
+        together, alone = 2.0, 2 / inputs * inverse_taps_of_places(call)
+        if reads.any():
+            together = 2 / max(inputs * float(reads.sum() ** 2 / (reads**2).sum()), 1.0)
     places = max(alone - together, 0.0)
     own = 3 / (2 / alone + 2)
     squares = (x.values - x.mean) ** 2
@@ -190,16 +200,53 @@ def normalised_by_channel(call: Call) -> bool:
     return False
 
 
+def _product_behind(call: Call, tensor: int) -> Call | None:
+    """The convolution or matrix product that made a tensor, seen through views."""
+    for _ in range(_FURTHEST):
+        maker = call.graph.producer.get(tensor)
+        if maker is None:
+            return None
+        if maker.name in _PRODUCTS:
+            return Call(call.graph, maker, call.states, call.parts)
+        first = maker.args[0] if maker.name in VIEWS else None
+        if not isinstance(first, Ref):
+            return None
+        tensor = first.tensor
+    return None
+
+
 def norm_behind(call: Call) -> Operation | None:
-    """The batch norm that alone reads this convolution and takes its statistics from the batch."""
-    readers = call.graph.consumers.get(call.operation.outputs[0], ())
-    if len(readers) != 1 or "batch_norm" not in readers[0].name or bool(call.raw(6)):
+    """The norm of single channels that alone reads this product, and takes their statistics.
+
+    An instance norm is a batch norm of one sample whose channels are all channels of all samples.
+    """
+    if call.name == "convolution" and bool(call.raw(6)):
         return None
-    reader = readers[0]
+    tensor, channels = call.operation.outputs[0], call.shape()[1]
+    for _ in range(_FURTHEST):
+        reader = only_reader(call.graph, tensor)
+        if reader is None:
+            return None
+        if "batch_norm" in reader.name:
+            break
+        if reader.name not in VIEWS:
+            return None
+        tensor = reader.outputs[0]
+    else:
+        return None
+    if call.graph.tensors[tensor].shape[1] % channels:
+        return None
     trains = reader.name == "_batch_norm_with_update" or (
         len(reader.args) > 5 and bool(reader.args[5]) and "no_training" not in reader.name
     )
     return reader if trains else None
+
+
+def only_reader(graph: Graph, tensor: int) -> Operation | None:
+    """The one operation that reads a tensor, copies aside of which nothing is made."""
+    found = [r for r in graph.consumers.get(tensor, ())
+             if not (r.name == "clone" and not graph.consumers.get(r.outputs[0]))]  # fmt: skip
+    return found[0] if len(found) == 1 and found[0].outputs else None
 
 
 def taken_back_by_weights(call: Call) -> float:

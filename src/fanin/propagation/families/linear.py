@@ -14,7 +14,7 @@ from fanin.propagation.algebra import added, scaled
 from fanin.propagation.alignment import averaged_values, queries_of_product, raised, tied_power
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import contracted
-from fanin.propagation.echo import echo
+from fanin.propagation.echo import echo, left_of_rows
 from fanin.propagation.layout import (
     Arrangement,
     Axes,
@@ -24,6 +24,7 @@ from fanin.propagation.layout import (
     fit,
     sum_weights,
 )
+from fanin.propagation.norm_power import taken_back_by_weights
 from fanin.propagation.profile import MOST_PLACES, even
 from fanin.propagation.quadrature import Array, expectation, pair_moments
 from fanin.propagation.registry import Pass, backward, forward
@@ -250,6 +251,10 @@ def matmul_backward(call: Call) -> list[Pass]:
     passes: list[Pass] = []
     alpha = float(call.operation.kwargs.get("alpha", 1))
     along = queries_of_product(call)
+    plain = call.name in ("mm", "addmm")
+    taken_back = 1.0
+    if plain:
+        taken_back = taken_back_by_weights(call) * left_of_rows(call, call.state(j).shape[0])
     for mine, other, letters, others in ((i, j, a, b), (j, i, b, a)):
         tensor = call.tensor(mine)
         if tensor is None:
@@ -266,12 +271,12 @@ def matmul_backward(call: Call) -> list[Pass]:
             axes, found, _ = contracted_pairs(
                 (made.axes, pairs), (factor.axes, factor.pairs), out, others, letters
             )
-            queries = along if mine == i else 1.0
-            return fit(found * (alpha**2 * queries), axes, target.axes)
+            own = along * taken_back if mine == i else 1.0
+            return fit(found * (alpha**2 * own), axes, target.axes)
 
         carry = contracted(call.state(other).profile, out, others, letters)
         factor = call.state(other)
-        fresh = mine == i and call.name in ("mm", "addmm") and not factor.mirrored
+        fresh = mine == i and plain and not factor.mirrored
         passes.append(
             Pass(
                 tensor,

@@ -22,7 +22,7 @@ from fanin.propagation.algebra import (
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, unchanged
 from fanin.propagation.distributions import is_gaussian, within_channels
-from fanin.propagation.echo import left_along
+from fanin.propagation.echo import left_of_channel
 from fanin.propagation.families.pointwise import mover, times
 from fanin.propagation.families.views import reshaped
 from fanin.propagation.layout import Axes, fit, fit_flat
@@ -213,11 +213,12 @@ def norm_backward(call: Call) -> list[Pass]:
     def move(pairs: Array) -> Array:
         return fit(pairs * factor, made.axes, state.axes) / divided.power
 
-    left = left_along(call) if call.name in _BATCH else 1.0
+    mean_left, left = left_of_channel(call) if call.name in _BATCH else (1.0, 1.0)
 
     def move_along(pairs: Array, along: Array) -> Array:
         given = folded(pairs)
-        given = centred_pairs(given, view.axes, plan.dims) if plan.centre else given
+        if plan.centre:
+            given = given - mean_left * mean_pairs(given, view.axes, plan.dims)
         own = float(mean_pairs(folded(along), view.axes, plan.dims).flat[0]) * left
         found = without_own_direction(given, numbers, own, view.axes, inside, divided)
         return fit_flat(found, view.axes, state.axes)

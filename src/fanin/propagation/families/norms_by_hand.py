@@ -5,7 +5,7 @@ import numpy as np
 from fanin.propagation.algebra import aligned, centred_pairs, positions_of
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, unchanged, weighted
-from fanin.propagation.few import varies
+from fanin.propagation.few import rows_apart, varies
 from fanin.propagation.layout import fit
 from fanin.propagation.norm_power import NormPower
 from fanin.propagation.own_direction import without_own_direction
@@ -84,10 +84,10 @@ def power_divided_by(call: Call, found: WrittenNorm) -> NormPower:
     if found.centre:
         pairs = centred_pairs(pairs, source.axes, found.dims)
     power = max(float(pairs.flat[0]), 0.0)
-    spread = found.spread
+    spread, rows = found.spread, 0.0
     if found.dims == (len(source.axes) - 1,):
-        spread = varies(call, found.source, spread, 12)
-    return NormPower(power, _LEAST * power, min(spread, 2.0))
+        spread, rows = rows_apart(varies(call, found.source, spread, 12), spread)
+    return NormPower(power, _LEAST * power, min(spread, 2.0), rows)
 
 
 def _by_own_power(source: State, found: WrittenNorm) -> Carry:
