@@ -6,6 +6,7 @@ gradients happen to point the same way cancel in a batch norm.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
 
 import numpy as np
@@ -13,9 +14,12 @@ import torch
 
 from fanin.propagation.data_moments import pair_moments_of
 from fanin.propagation.layout import Axes, atoms_of, fit, plain_axes, shape_of
+from fanin.propagation.profile import Profile, settled
 from fanin.propagation.quadrature import Array
 
 SEED = 0x66616E696E  # "fanin": users seed inputs with 0, and must not draw this tensor
+MOST_PLACED = 1 << 12
+"""Directions of more elements count as even from place to place."""
 MOST_COUNTED = 1 << 16
 """Directions of more elements count as strangers: their correlations are below 1/√n."""
 
@@ -37,3 +41,28 @@ def pairs_of_direction(axes: Axes) -> Array:
     drawn = direction(shape).double().numpy()
     pairs = pair_moments_of(drawn.reshape([n for n in shape if n != 1]))
     return fit(pairs, plain_axes(shape), axes)
+
+
+@dataclass(frozen=True)
+class Seed:
+    """The gradient with which the backward pass starts at a tensor.
+
+    Args:
+        pairs: its pair moments.
+        profile: its powers place by place, where they are known.
+    """
+
+    pairs: Array
+    profile: Profile
+
+
+def seed_of_direction(axes: Axes, times: int = 1) -> Seed:
+    """The direction of an output that is returned so often.
+
+    The node of a graph whose numbers happen to point along nothing sends nothing back.
+    """
+    shape = shape_of(axes)
+    pairs = times**2 * pairs_of_direction(axes)
+    if not 1 < prod(shape) <= MOST_PLACED:
+        return Seed(pairs, None)
+    return Seed(pairs, settled(direction(shape).double().square().numpy())[0])

@@ -11,7 +11,7 @@ from torch import nn
 from fanin.graph.graph import Graph
 from fanin.propagation.backward import walk_backward
 from fanin.propagation.call import CallParts
-from fanin.propagation.cotangent import pairs_of_direction
+from fanin.propagation.cotangent import Seed, seed_of_direction
 from fanin.propagation.layer_rows import layer_rows, root_of
 from fanin.propagation.parameters import start_states
 from fanin.propagation.quadrature import Array
@@ -107,10 +107,10 @@ def _listed(names: tuple[str, ...]) -> str:
     return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
-def _seeds(states: Mapping[int, State], outputs: Sequence[int]) -> dict[int, Array]:
+def _seeds(states: Mapping[int, State], outputs: Sequence[int]) -> dict[int, Seed]:
     # A tensor that is returned twice counts twice in the loss.
     times = Counter(t for t in outputs if t in states and 0 not in states[t].shape)
-    return {t: n**2 * pairs_of_direction(states[t].axes) for t, n in times.items()}
+    return {t: seed_of_direction(states[t].axes, n) for t, n in times.items()}
 
 
 def _signals(

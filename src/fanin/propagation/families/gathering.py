@@ -11,10 +11,12 @@ import torch
 
 from fanin.graph.graph import Ref
 from fanin.propagation.call import Call
+from fanin.propagation.carrying import Carried, Carry
 from fanin.propagation.data_moments import pair_moments_of
+from fanin.propagation.edges import Meeting, degrees_at, meeting, scattered_by
 from fanin.propagation.families.slices import sliced
 from fanin.propagation.layout import Axes, atom_range, atoms_of, fit, plain_axes
-from fanin.propagation.profile import MOST_PLACES, Profile, settled
+from fanin.propagation.profile import MOST_PLACES, Profile, even, settled, summed_rows
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian
@@ -111,7 +113,13 @@ def _one(axes: Axes, dim: int) -> Axes:
 
 
 def ungathered(
-    pairs: Array, given: Axes, table: State, dim: int, index: State | None, shape: Sequence[int]
+    pairs: Array,
+    given: Axes,
+    table: State,
+    dim: int,
+    index: State | None,
+    shape: Sequence[int],
+    meet: Meeting | None = None,
 ) -> Array:
     """Gradient of the table: each row sums the gradients of the places that read it."""
     known = index.known if index is not None else None
@@ -123,7 +131,10 @@ def ungathered(
     axes = _one(table.axes, dim)
     at = sum(len(a) for a in axes[:dim])
     wanted = (*axes[:dim], *places, *axes[dim + 1 :])
-    found = fit(pairs, given, wanted)
+    found = elsewhere = fit(pairs, given, wanted)
+    if meet is not None and inner == 1:
+        own, differ = np.take(found, 0, at), np.take(found, 1, at)
+        found, elsewhere = (np.stack([own, p], axis=at) for p in meet.split(own, differ))
     atoms = atoms_of(places)
     weights = np.ones((2,) * inner)
     for k, n in enumerate(atoms):
@@ -137,7 +148,7 @@ def ungathered(
     one = np.tensordot(on_one, np.moveaxis(found, letters, range(inner)), axes=inner) / rows
     if not axes[dim]:
         return fit(np.asarray(one), axes, table.axes)
-    two = np.tensordot(on_two, np.moveaxis(found, letters, range(inner)), axes=inner)
+    two = np.tensordot(on_two, np.moveaxis(elsewhere, letters, range(inner)), axes=inner)
     two = two / max(rows * (rows - 1), 1)
     del count
     return fit(np.stack([one, two], axis=at), axes, table.axes)
@@ -175,12 +186,55 @@ def index_select(call: Call) -> State:
 @backward("index_select")
 def index_select_backward(call: Call) -> list[Pass]:
     """Into the entries that were read."""
-    tensor, made, state = call.tensor(0), call.made(), call.state(0)
+    tensor = call.tensor(0)
     if tensor is None:
         return []
-    dim = int(call.raw(1, "dim")) % max(len(state.axes), 1)
+    dim = int(call.raw(1, "dim")) % max(len(call.state(0).axes), 1)
     index, shape = call.optional(2, "index"), _index_shape(call, 2) or (1,)
-    return [Pass(tensor, lambda p: ungathered(p, made.axes, state, dim, index, shape))]
+    return [_into_table(call, tensor, dim, index, shape)]
+
+
+def _into_rows(call: Call, tensor: int, dim: int, index: State | None) -> Carry | None:
+    """Rows that are read more often, or by places with larger gradients, receive more."""
+    known = None if index is None else index.known
+    if known is None or known.dim() != 1 or call.graph.tensors[tensor].of_parameters:
+        return None
+    rows, count = known.long().numpy(), call.shape()[dim]
+    length = call.states[tensor].shape[dim]
+
+    def carry(profile: Profile) -> Carried:
+        found = even(profile, len(call.shape()))
+        size = found.size // found.shape[dim]
+        if size * max(count, length) > MOST_PLACES:
+            return None, 1.0
+        received = summed_rows(found, dim, rows % length, length)
+        return settled(received)[0], 1.0
+
+    return carry
+
+
+def _meeting_at(call: Call, tensor: int, dim: int, index: State | None) -> Meeting | None:
+    """Where messages along the edges of a graph go that were read here."""
+    known = None if index is None else index.known
+    if known is None or known.dim() != 1 or dim or call.graph.tensors[tensor].of_parameters:
+        return None
+    other = scattered_by(call.graph, call.states, call.operation.outputs[0], len(known))
+    if other is None:
+        return None
+    ends, averaged = other
+    return meeting(known.long(), ends, 1 / degrees_at(ends) if averaged else None)
+
+
+def _into_table(
+    call: Call, tensor: int, dim: int, index: State | None, shape: Sequence[int]
+) -> Pass:
+    made, table = call.made(), call.states[tensor]
+    meet = _meeting_at(call, tensor, dim, index)
+    return Pass(
+        tensor,
+        lambda p: ungathered(p, made.axes, table, dim, index, shape, meet),
+        carry=_into_rows(call, tensor, dim, index),
+    )
 
 
 def _single_index(call: Call) -> tuple[int, State, tuple[int, ...]] | None:
@@ -245,7 +299,7 @@ def index_backward(call: Call) -> list[Pass]:
         return []
     if single is not None:
         dim, places, shape = single
-        return [Pass(tensor, lambda p: ungathered(p, made.axes, state, dim, places, shape))]
+        return [_into_table(call, tensor, dim, places, shape)]
     refs = [ref for ref in call.raw(1) if isinstance(ref, Ref)]
     share = float(np.prod(made.shape)) / max(float(np.prod(state.shape)), 1.0)
     masked = any(call.kind(r.tensor) in ("bool", "uint8") for r in refs)
