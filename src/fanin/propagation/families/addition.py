@@ -8,7 +8,7 @@ from fanin.graph.graph import Ref
 from fanin.propagation.algebra import added, scaled, shifted
 from fanin.propagation.call import Call
 from fanin.propagation.covariance import covariance
-from fanin.propagation.families.pointwise import keeps_lengths, mover
+from fanin.propagation.factors import keeps_lengths, mover
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State

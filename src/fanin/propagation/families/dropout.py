@@ -4,7 +4,7 @@ import numpy as np
 
 from fanin.propagation.algebra import scaled
 from fanin.propagation.call import Call
-from fanin.propagation.families.pointwise import by_factor, mover
+from fanin.propagation.factors import by_factor, mover
 from fanin.propagation.layout import atoms_of, plain_axes
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, independent

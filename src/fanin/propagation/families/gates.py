@@ -67,7 +67,7 @@ def prelu(call: Call) -> State:
 @backward("_prelu_kernel", "prelu")
 def prelu_backward(call: Call) -> list[Pass]:
     """1 above 0, the slope below; the slope receives g x where x is negative."""
-    from fanin.propagation.families.pointwise import mover
+    from fanin.propagation.factors import mover
 
     state, slope, made = call.state(0), call.state(1), call.made()
     passes = []

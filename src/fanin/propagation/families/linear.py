@@ -244,7 +244,7 @@ def matmul_add(call: Call) -> State:
 @backward("mm", "bmm", "mv", "dot", "vdot", "ger", "outer", "addmm", "baddbmm", "addmv")
 def matmul_backward(call: Call) -> list[Pass]:
     """g·Bᵀ and Aᵀ·g; the bias receives the sum of g."""
-    from fanin.propagation.families.pointwise import mover
+    from fanin.propagation.factors import mover
 
     i, j, (a, b, out) = _operands(call)
     made = call.made()

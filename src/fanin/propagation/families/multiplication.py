@@ -8,16 +8,9 @@ import torch
 from fanin.graph.graph import Ref
 from fanin.propagation.algebra import aligned, either, multiplied, scaled
 from fanin.propagation.call import Call
+from fanin.propagation.factors import by_factor, keeps_lengths, mover, times
 from fanin.propagation.families.norms_by_hand import passes_of_written_norm
-from fanin.propagation.families.pointwise import (
-    by_factor,
-    input_slopes,
-    keeps_lengths,
-    mover,
-    pointwise_backward,
-    pointwise_forward,
-    times,
-)
+from fanin.propagation.families.pointwise import input_slopes, pointwise_backward, pointwise_forward
 from fanin.propagation.quadrature import expectation
 from fanin.propagation.registry import Outcome, Pass, backward, forward
 from fanin.propagation.state import MASKING, State, function_of, gaussian

@@ -23,7 +23,7 @@ from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, unchanged
 from fanin.propagation.distributions import is_gaussian, within_channels
 from fanin.propagation.echo import left_of_channel
-from fanin.propagation.families.pointwise import mover, times
+from fanin.propagation.factors import mover, times
 from fanin.propagation.families.views import reshaped
 from fanin.propagation.layout import Axes, fit, fit_flat
 from fanin.propagation.norm_parts import levelled_parts, powers_of_parts

@@ -42,7 +42,7 @@ def passes_of_written_norm(call: Call, found: WrittenNorm, own: list[Pass]) -> l
 
 def _to_divisor(call: Call, found: WrittenNorm) -> Pass:
     made, divisor = call.made(), call.states[found.divisor]
-    from fanin.propagation.families.pointwise import mover
+    from fanin.propagation.factors import mover
 
     inverse = function_of(divisor, 1 / np.maximum(divisor.values, 1e-12))
     under = aligned(made, inverse)[1]

@@ -4,13 +4,13 @@ Nothing is looked up: an operation that ATen tags as pointwise is evaluated wher
 under its input puts its weight, whether it has ever been seen before or not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
 import torch
 
-from fanin.propagation.algebra import aligned, multiplied, reduced_to
+from fanin.propagation.algebra import aligned, multiplied
 from fanin.propagation.around_known import (
     Around,
     around_known,
@@ -21,7 +21,7 @@ from fanin.propagation.base import Base, at_power
 from fanin.propagation.call import Call, rebuilt_arguments, resolve
 from fanin.propagation.carrying import weighted
 from fanin.propagation.elementwise import first_of, is_pointwise
-from fanin.propagation.layout import Axes, fit, shape_of
+from fanin.propagation.factors import keeps_lengths, mover, times
 from fanin.propagation.profile import Profile, at_each_power
 from fanin.propagation.quadrature import (
     COUNT,
@@ -226,23 +226,6 @@ def _slopes(call: Call, tensors: dict[int, torch.Tensor]) -> dict[int, Array] | 
     }
 
 
-def mover(made: Axes, target: Axes) -> Callable[[Array], Array]:
-    """Pair moments of a broadcast output's gradient -> those of an input's."""
-
-    def move(pairs: Array) -> Array:
-        rest, axes = reduced_to(pairs, made, target)
-        return fit(rest, axes, target)
-
-    return move
-
-
-def keeps_lengths(made: Axes, target: Axes) -> bool:
-    """Whether no summing is needed on the way back."""
-    return shape_of(made)[len(made) - len(target) :] == shape_of(target) and all(
-        n == 1 for n in shape_of(made)[: len(made) - len(target)]
-    )
-
-
 def pointwise_backward(call: Call) -> list[Pass] | None:
     """G · ∂φ for elementwise operations on functions of one base."""
     if not is_pointwise(call):
@@ -290,29 +273,3 @@ def _steep_places(slope: Array, base: Base) -> Profile:
     powers = at_each_power(base.profile, lambda p: expectation(at_power(slope, base, p) ** 2))
     found: Array = powers / whole
     return None if np.ptp(found) < 1e-6 else found
-
-
-def by_factor(tensor: int, target: State, made: State, factor: State) -> list[Pass]:
-    """G times an independent factor: its mean keeps the sign of g, what is left has its own.
-
-    A gate z that passes g·z to one reader and g·(1 − z) to another passes g in all.
-    """
-    move = mover(made.axes, target.axes)
-    _, under = aligned(made, factor)
-    carry = weighted(under.profile, made.shape, target.shape)
-    if not keeps_lengths(made.axes, target.axes):
-        return [Pass(tensor, times(move, under.pairs), carry=carry)]
-    rest = np.asarray(under.pairs - factor.mean**2)
-    if rest.flat[0] <= 1e-9 * under.second_moment:
-        return [Pass(tensor, move, factor.mean, carry=carry)]
-    if abs(factor.mean) <= 1e-6 * under.second_moment**0.5:
-        return [Pass(tensor, times(move, under.pairs), carry=carry)]
-    return [
-        Pass(tensor, move, factor.mean, carry=carry),
-        Pass(tensor, times(move, rest), carry=carry),
-    ]
-
-
-def times(move: Callable[[Array], Array], factors: Array) -> Callable[[Array], Array]:
-    """Multiply pair moments by those of an independent factor before moving them."""
-    return lambda pairs: move(pairs * factors)

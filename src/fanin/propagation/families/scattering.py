@@ -13,11 +13,11 @@ from fanin.propagation.algebra import added
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried
 from fanin.propagation.edges import Meeting, degrees_at, gathered_by, meeting
-from fanin.propagation.families.gathering import gathered
 from fanin.propagation.layout import Axes, atom_range, fit, plain_axes
 from fanin.propagation.profile import MOST_PLACES, Profile, even, settled, summed_rows
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
+from fanin.propagation.rows_read import gathered
 from fanin.propagation.state import State, gaussian, measured
 
 

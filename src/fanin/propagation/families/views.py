@@ -102,7 +102,7 @@ def copy(call: Call) -> State:
 @backward("copy")
 def copy_backward(call: Call) -> list[Pass]:
     """To the source alone."""
-    from fanin.propagation.families.pointwise import mover
+    from fanin.propagation.factors import mover
 
     source = call.tensor(1)
     if source is None:
@@ -240,7 +240,7 @@ def _count(shape: Sequence[int]) -> int:
 @backward("expand", "broadcast_to", "expand_copy")
 def expand_backward(call: Call) -> list[Pass]:
     """Summed over what was repeated."""
-    from fanin.propagation.families.pointwise import mover
+    from fanin.propagation.factors import mover
 
     tensor = call.tensor(0)
     if tensor is None:
