@@ -123,7 +123,9 @@ def reads_norm(flow: Flow, tensor: int | None, streams: Container[int]) -> bool:
     front, seen = [tensor], set[int]()
     while front and len(seen) < _NEAR:
         current = front.pop()
-        if current is None or current in seen or current in streams or current in flow.regions.curved:
+        if current is None or current in seen:
+            continue
+        if current in streams or current in flow.regions.curved:
             continue
         seen.add(current)
         maker = flow.made_by(current)
