@@ -69,6 +69,31 @@ def test_both_factors_of_a_gated_product_start_small():
     assert plan["2.up.weight"].std == pytest.approx(SMALL)
 
 
+def test_what_bends_the_normed_signal_stands_in_between():
+    class Bent(Block):
+        def forward(self, x):
+            h = self.norm(x)
+            return x + self.fc2(F.gelu(self.fc1(torch.where(h > 0, h, 0.1 * h))))
+
+    plan = fanin.plan(nn.Sequential(Bent("pre"), Bent("pre"), nn.Linear(WIDTH, 5)), X)
+    # A leaky ReLU of slope 0.1 passes (1 + 0.1²)/2 of the power.
+    assert plan["1.fc1.weight"].std == pytest.approx(math.sqrt(2 / (1.01 * WIDTH)), rel=1e-3)
+
+
+def test_a_norm_within_a_post_norm_branch_leaves_deepnorms_scale():
+    class Both(Block):
+        def __init__(self):
+            super().__init__("gated")
+            self.closing = nn.LayerNorm(WIDTH)
+
+        def forward(self, x):
+            return self.closing(super().forward(x))
+
+    plan = fanin.plan(nn.Sequential(*(Both() for _ in range(3)), nn.Linear(WIDTH, 5)), X)
+    assert plan["1.up.weight"].std == pytest.approx(12**-0.25 / 4)  # (4N)^(−¼), N = 3
+    assert plan["1.fc1.weight"].std == pytest.approx(1 / 4)
+
+
 def test_a_modulated_norm_is_still_one():
     plan = planned("modulated")
     assert plan["2.fc1.weight"].std == pytest.approx(SMALL)

@@ -100,8 +100,8 @@ def total_by_value(gradient: Gradient) -> Array | None:
     """
     if all(isinstance(component.slope, float) for component in gradient.values()):
         return None
-    square = sum(float(c.pairs.flat[0]) * np.square(c.slope) for c in gradient.values())
-    power = expectation(square)  # type: ignore[arg-type]
+    square = np.asarray(sum(float(c.pairs.flat[0]) * np.square(c.slope) for c in gradient.values()))
+    power = expectation(square)
     return np.asarray(np.sqrt(square / power)) if power > 0 else None
 
 
