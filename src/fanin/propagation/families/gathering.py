@@ -3,19 +3,21 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from fanin.graph.graph import Ref
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry
 from fanin.propagation.edges import Meeting, degrees_at, meeting, scattered_by
 from fanin.propagation.families.slices import sliced
-from fanin.propagation.layout import atoms_of, plain_axes
+from fanin.propagation.picked import Picks
 from fanin.propagation.profile import MOST_PLACES, Profile, even, settled, summed_rows
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.rows_read import gathered, ungathered
 from fanin.propagation.state import State, gaussian
+
+MOST_INDICES = 4
+"""Indices whose agreement is counted one by one: 2ⁿ ways to agree."""
 
 
 def _index_shape(call: Call, position: int) -> tuple[int, ...]:
@@ -118,37 +120,36 @@ def index(call: Call) -> State | None:
     if single is not None:
         dim, places, shape = single
         return gathered(state, dim, places, shape)
+    refs = _leading_indices(call)
+    if refs is None or not call.shape():
+        return None
+    picks = _picks(call, refs)
+    return picks.read(state) if picks is not None else _several(call, state, refs)
+
+
+def _leading_indices(call: Call) -> list[Ref] | None:
+    """``x[i, j]``: integer indices along the leading axes, and nothing else."""
     refs = [ref for ref in call.raw(1) if isinstance(ref, Ref)]
-    if (
-        len(refs) == len(call.raw(1))
-        and all(call.kind(r.tensor) not in ("bool", "uint8") for r in refs)
-        and len(call.shape()) >= 1
-    ):
-        return _several(call, state, refs)
-    return None
+    plain = all(call.kind(r.tensor) not in ("bool", "uint8") for r in refs)
+    return refs if refs and plain and len(refs) == len(call.raw(1)) else None
 
 
-def _several(call: Call, state: State, refs: Sequence[Ref]) -> State | None:
-    """``x[i, j]`` with leading integer indices: places of the joined leading axes."""
+def _picks(call: Call, refs: Sequence[Ref]) -> Picks | None:
+    """The places that they pick, where all of them are known."""
+    known = [value for r in refs if (value := call.states[r.tensor].known) is not None]
+    small = len(refs) <= MOST_INDICES and len(known) == len(refs)
+    return Picks(known, call.state(0).shape[: len(refs)]) if small else None
+
+
+def _several(call: Call, state: State, refs: Sequence[Ref]) -> State:
+    """Places of the joined leading axes that no one knows."""
     from fanin.propagation.families.views import reshaped
 
     count = len(refs)
-    lengths = state.shape[:count]
     shapes = [call.graph.tensors[r.tensor].shape for r in refs]
-    out = tuple(np.broadcast_shapes(*shapes))
-    total = int(np.prod(lengths))
+    total = int(np.prod(state.shape[:count]))
     joined = reshaped(state, (total, *state.shape[count:]))
-    known = [call.states[r.tensor].known for r in refs]
-    flat: torch.Tensor | None = None
-    if all(k is not None for k in known):
-        flat = torch.zeros(out, dtype=torch.long)
-        for value, n in zip(known, lengths, strict=True):
-            assert value is not None
-            flat = flat * n + value.long() % n
-    place = gaussian(plain_axes(out), 0.0, np.zeros((2,) * len(atoms_of(plain_axes(out)))))
-    from dataclasses import replace
-
-    return gathered(joined, 0, replace(place, known=flat), out)
+    return gathered(joined, 0, None, tuple(np.broadcast_shapes(*shapes)))
 
 
 @backward("index", "_unsafe_index")
@@ -164,10 +165,17 @@ def index_backward(call: Call) -> list[Pass]:
     if single is not None:
         dim, places, shape = single
         return [_into_table(call, tensor, dim, places, shape)]
-    refs = [ref for ref in call.raw(1) if isinstance(ref, Ref)]
-    share = float(np.prod(made.shape)) / max(float(np.prod(state.shape)), 1.0)
-    masked = any(call.kind(r.tensor) in ("bool", "uint8") for r in refs)
-    if len(refs) == len(call.raw(1)) and not masked:
+    refs = _leading_indices(call)
+    if refs is not None:
+        picks = _picks(call, refs)
+        if picks is not None:
+            return [
+                Pass(
+                    tensor,
+                    lambda p: picks.sent_back(p, made.axes, state),
+                    carry=picks.carry(state, made),
+                )
+            ]
         count = len(refs)
         shape = tuple(np.broadcast_shapes(*(call.graph.tensors[r.tensor].shape for r in refs)))
         joined = reshaped(state, (int(np.prod(state.shape[:count])), *state.shape[count:]))
@@ -180,6 +188,7 @@ def index_backward(call: Call) -> list[Pass]:
                     ),
                 )
             ]
+    share = float(np.prod(made.shape)) / max(float(np.prod(state.shape)), 1.0)
 
     def spread(pairs: Array) -> Array:
         found = np.zeros_like(state.pairs)
