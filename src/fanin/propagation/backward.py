@@ -6,7 +6,7 @@ x·σ(x), or through a view) adds up coherently; what comes from different sourc
 """
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
 
@@ -14,9 +14,11 @@ import numpy as np
 
 from fanin.graph.graph import Graph, Operation
 from fanin.propagation.call import Call, CallParts
-from fanin.propagation.carrying import alike
+from fanin.propagation.carrying import Carried, alike
 from fanin.propagation.cotangent import Seed
 from fanin.propagation.families.pointwise import pointwise_backward
+from fanin.propagation.nearness import NONE, Near, kept, mixed
+from fanin.propagation.nearness_kept import MOVING, of_products
 from fanin.propagation.nothing import back_past_nothing, is_empty, reads_nothing
 from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.quadrature import Array, expectation, pair_moments
@@ -36,6 +38,8 @@ class _Component:
     slope: float | Array = 1.0
     piece: float = 1.0
     profile: Profile = None
+    near: Near = field(default_factory=dict)
+    """Which places are alike."""
     opposite: bool = False
     """The units of a mirrored pair, z and −z, receive b·φ′(z) and −b·φ′(−z) with one b."""
 
@@ -91,6 +95,18 @@ def total_along(gradient: Gradient, state: State) -> Array:
         moments = pair_moments(z * component.slope, base.correlations)
         total = total + component.pairs * moments
     return total
+
+
+def total_near(gradient: Gradient, state: State, own: Near = NONE) -> Near:
+    """Which places of a tensor's gradient are alike, all sources together.
+
+    ``own`` says which of the tensor are: their slopes are alike, too.
+    """
+    if not any(component.near for component in gradient.values()):
+        return NONE
+    return of_products(
+        ((c.pairs, _slope_moments(c, state), c.near) for c in gradient.values()), state, own
+    )
 
 
 def total_by_value(gradient: Gradient) -> Array | None:
@@ -215,7 +231,18 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient], se
     stranger = 1.0
     if way.along_output or way.move_radial is not None:
         stranger = _along(call, out, gradients, sent)
-    carry = way.carry or partial(alike, given=state.shape, target=target.shape)
+    evenly = way.carry or partial(alike, given=state.shape, target=target.shape)
+
+    def carry(profile: Profile, pairs: Array, near: Near) -> Carried:
+        found = evenly if way.carry_near is None else way.carry_near(pairs, near)
+        return found(profile)
+
+    def moved(pairs: Array, near: Near) -> tuple[Array, Near]:
+        if way.move_near is not None:
+            return way.move_near(pairs, near)
+        left = NONE if call.name in MOVING else kept(near, state.shape, target.shape)
+        return way.move(pairs), left
+
     if (
         coherent
         and (shared or all(isinstance(c.slope, float) for c in gradients[out].values()))
@@ -223,20 +250,24 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient], se
     ):
         for source, component in gradients[out].items():
             slope = component.slope * way.slope  # type: ignore[operator]
-            profile, factor = carry(component.profile)
-            pairs = way.move(component.pairs) * factor
+            profile, factor = carry(component.profile, component.pairs, component.near)
+            pairs, near = moved(component.pairs, component.near)
             arriving[source] = _Component(
-                pairs, slope, component.piece, profile, component.opposite
+                pairs * factor, slope, component.piece, profile, near, component.opposite
             )
     else:
         total = total_pairs(gradients[out], state, pieces=way.through_matrix, mirrored=way.mirrored)
-        profile, factor = carry(total_profile(gradients[out], state))
+        near = total_near(gradients[out], state, call.parts.near.get(out, NONE))
+        profile, factor = carry(total_profile(gradients[out], state), total, near)
         if way.move_radial is not None:
             pairs = way.move_radial(total, stranger) * factor
+            near = kept(near, state.shape, target.shape)
         elif way.move_along is None:
-            pairs = way.move(total) * (factor * stranger)
+            pairs, near = moved(total, near)
+            pairs = pairs * (factor * stranger)
         else:
             pairs = way.move_along(total, total_along(gradients[out], state)) * factor
+            near = kept(near, state.shape, target.shape)
         if isinstance(way.slope, float):
             pairs = pairs * way.slope**2
         # A coherent way keeps one source for all inputs, so that their sum stays coherent.
@@ -246,7 +277,7 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient], se
             values = way.by_value(total_by_value(gradients[out]))
         slope = 1.0 if values is None else values
         opposite = way.mirrored and target.mirrored
-        arriving[source] = _Component(pairs, slope, way.piece, profile, opposite)
+        arriving[source] = _Component(pairs, slope, way.piece, profile, near, opposite)
     place = call.operation.index, way.tensor
     sent[place] = sent.get(place, 0.0) + sum(map(_power, arriving.values()))
     held = gradients.setdefault(way.tensor, {})
@@ -267,7 +298,10 @@ def _together(one: _Component, two: _Component) -> _Component:
         whole = mine + its
         if whole > 0:
             profile, _ = settled((mine * one.profile + its * two.profile) / whole)
-    return replace(one, slope=one.slope + two.slope, profile=profile)
+    near = one.near
+    if (one.near or two.near) and one.near is not two.near:
+        near = mixed((_power(c), c.near) for c in (one, two))
+    return replace(one, slope=one.slope + two.slope, profile=profile, near=near)
 
 
 def _power(component: _Component) -> float:
@@ -317,4 +351,5 @@ def _join(
     out = operation.outputs[k]
     pairs = total_pairs(gradients[out], states[out])
     profile = total_profile(gradients[out], states[out])
-    gradients[out] = {("joined", out): _Component(pairs, profile=profile)}
+    near = total_near(gradients[out], states[out])
+    gradients[out] = {("joined", out): _Component(pairs, profile=profile, near=near)}

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from fanin.graph.graph import Graph, Operation, Ref
+from fanin.propagation.nearness import NONE, Near
 from fanin.propagation.quadrature import Array
 from fanin.propagation.recurrences import Recurrences
 from fanin.propagation.state import State, constant
@@ -96,6 +97,15 @@ class Call:
         """Shape of an output."""
         return self.graph.tensors[self.operation.outputs[output]].shape
 
+    def nearness(self, position: int) -> Near:
+        """Which places of a tensor argument are alike."""
+        tensor = self.tensor(position)
+        return NONE if tensor is None else self.parts.near.get(tensor, NONE)
+
+    def leave_nearness(self, near: Near, output: int = 0) -> None:
+        """Which places of an output are alike."""
+        self.parts.near[self.operation.outputs[output]] = near
+
     def made(self, output: int = 0) -> State:
         """State of an output, once the forward walk has passed."""
         return self.states[self.operation.outputs[output]]
@@ -123,6 +133,8 @@ class CallParts:
         self.notes: dict[str, None] = {}
         self.covariances: dict[tuple[int, int], Array | None] = {}
         """Of pairs of tensors, under the axes of the first; None for 0."""
+        self.near: dict[int, Near] = {}
+        """Which places of tensors are alike, by tensor: see ``nearness``."""
         self.samples: dict[int, torch.Tensor] = {}
         """Tensors that are carried as samples, ``(runs, *shape)``: see ``sample_paths``."""
         self.made_of_samples: set[int] = set()

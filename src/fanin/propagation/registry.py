@@ -12,6 +12,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from fanin.propagation.carrying import Carry
+from fanin.propagation.nearness import Near
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State
 
@@ -54,6 +55,10 @@ class Pass:
             output too, over what strangers would have.
         mirrored: the gradient is multiplied by a mirrored matrix, whose units come in opposite
             pairs: the gradients of a pair are subtracted before they are mixed.
+        move_near: instead of ``move``: takes which places of the output's gradient are alike, and
+            says which of the input's are. Without it, axes of equal length keep theirs.
+        carry_near: gives ``carry`` for the pair moments and the alike places of the output's
+            gradient.
     """
 
     tensor: int
@@ -69,6 +74,8 @@ class Pass:
     move_along: Callable[[Array, Array], Array] | None = None
     move_radial: Callable[[Array, float], Array] | None = None
     mirrored: bool = False
+    move_near: Callable[[Array, Near], tuple[Array, Near]] | None = None
+    carry_near: Callable[[Array, Near], Carry] | None = None
 
 
 def given(pairs: Array) -> Callable[[Array], Array]:

@@ -9,6 +9,7 @@ import torch
 from fanin.graph.graph import Ref
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, forgotten, in_turn, resampled
+from fanin.propagation.nearness import MOST, NONE, Near, of_axis, reads_of
 from fanin.propagation.profile import MOST_PLACES, Profile, even, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State
@@ -55,6 +56,37 @@ def reach(size: int, out: int, taps: int, stride: int, padding: int, dilation: i
         reads = rows * stride - padding + tap * dilation
         valid = (reads >= 0) & (reads < size)
         found[reads[valid], rows[valid]] += 1
+    return found
+
+
+def nearness_of_taps(call: Call, pairs: Array, near: Near, *, back: bool) -> Near:
+    """Which places of the output are alike, given those of the input; or the other way round.
+
+    Weights are fresh: two places meet at the same tap alone.
+
+    Args:
+        call: a convolution.
+        pairs: of the input, or of the output's gradient, one atom an axis.
+        near: which of its places are alike.
+        back: whether it goes from the output to the input.
+    """
+    weight, shapes = call.state(1), (call.state(0).shape, call.shape())
+    if weight.mean**2 > 0.01 * weight.second_moment:
+        return NONE
+    taps = weight.shape[2:]
+    settings = settings_of(call, len(taps))
+    turned = bool(call.raw(6))
+    one, two = shapes[::-1] if turned else shapes
+    given = shapes[1] if back else shapes[0]
+    found = {}
+    for k, (count, stride, padding, dilation) in enumerate(zip(taps, *settings, strict=True)):
+        d = len(given) - len(taps) + k
+        if given[d] == 1 or max(one[d], two[d]) > MOST:
+            continue
+        reads = reads_of(one[d], two[d], count, stride, padding, dilation, back != turned)
+        r = reads.through(near.get(d), *of_axis(pairs, given, d))
+        if r is not None:
+            found[d] = r
     return found
 
 

@@ -9,6 +9,7 @@ import torch
 from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.call import Call, CallParts, rebuilt_arguments, resolve
 from fanin.propagation.families.pointwise import pointwise_forward
+from fanin.propagation.nearness_kept import keep_nearness
 from fanin.propagation.nothing import made_of_nothing, without_nothing
 from fanin.propagation.registry import Outcome, forward_rule, leaves_parts
 from fanin.propagation.sample_paths import carry_on, in_loop, made_of_runs
@@ -129,6 +130,7 @@ def _step(
     outcomes = without_nothing(call, outcomes)
     if not parts.kept(operation, "sampled"):
         outcomes = carry_on(call, outcomes)
+    keep_nearness(call, outcomes[0])
     for out, state in zip(operation.outputs, outcomes, strict=False):
         if state is not None:
             state = with_its_sign(call, state)  # noqa: PLW2901

@@ -7,6 +7,7 @@ import numpy as np
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carry, forgotten, resampled
 from fanin.propagation.layout import Axes, atom_range, average_weights, fit, plain_axes
+from fanin.propagation.nearness import NONE, Near, off_diagonal
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State
 
@@ -77,14 +78,12 @@ def windows_along(call: Call, dims: Sequence[int]) -> dict[int, Array] | None:
     return found
 
 
-def off_diagonal(matrix: Array) -> float:
-    """Mean of the elements off the diagonal."""
-    n = len(matrix)
-    return float((matrix.sum() - np.trace(matrix)) / (n * (n - 1))) if n > 1 else 0.0
-
-
 def pulled_back(
-    pairs: Array, made: Sequence[int], given: Sequence[int], matrices: Mapping[int, Array]
+    pairs: Array,
+    made: Sequence[int],
+    given: Sequence[int],
+    matrices: Mapping[int, Array],
+    near: Near = NONE,
 ) -> Array:
     """Pair moments of Aᵀ g, axis by axis: of each old place all the new ones it is part of.
 
@@ -93,10 +92,11 @@ def pulled_back(
         made: shape of g.
         given: shape of what A was applied to.
         matrices: A of some axes, (made, given).
+        near: which of the new places are alike.
     """
     found = resized(pairs, made, given)
     for d, a in matrices.items():
-        own, all_pairs = a.T @ a, np.outer(a.sum(0), a.sum(0))
+        own, all_pairs = a.T @ near.get(d, np.eye(len(a))) @ a, np.outer(a.sum(0), a.sum(0))
         if given[d] == 1:
             # One old place: the sum over all the new ones.
             at = sum(m != 1 for m in made[:d])

@@ -26,12 +26,20 @@ from fanin.propagation.layout import (
     fit_flat,
     plain_axes,
 )
+from fanin.propagation.nearness import Near
 from fanin.propagation.norm_power import taken_back_by_weights
 from fanin.propagation.profile import MOST_PLACES, even
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, with_powers
-from fanin.propagation.taps import behind_padding, settings_of, to_places, window_sums
+from fanin.propagation.taps import (
+    behind_padding,
+    nearness_of_taps,
+    settings_of,
+    to_places,
+    window_sums,
+)
+from fanin.propagation.windows import under_plain
 
 
 @dataclass(frozen=True)
@@ -190,6 +198,8 @@ def convolution(call: Call) -> State:
     mean = x.mean * weight.mean * plan.per_group_in * prod(c[0][0] for c in counts)
     made = gaussian(plain_axes(shape), mean, _unsingle(found, full_shape))
     made = with_powers(made, _powers(call, plan, x, prod(c[0][0] for c in counts)))
+    given = under_plain(call.state(0)), call.nearness(0)
+    call.leave_nearness(nearness_of_taps(call, *given, back=False))
     bias = call.optional(2)
     if bias is not None:
         made = added(made, reshaped(bias, (*bias.shape, *(1,) * (rank - 2))))
@@ -278,6 +288,10 @@ def convolution_backward(call: Call) -> list[Pass]:
             total = total.swapaxes(0, 1)
         return fit(_unsingle(total, weight.shape), plain_axes(weight.shape), weight.axes)
 
+    def to_input_near(pairs: Array, near: Near) -> tuple[Array, Near]:
+        plain = fit(pairs, made.axes, plain_axes(made.shape))
+        return to_input(pairs), nearness_of_taps(call, plain, near, back=True)
+
     passes = []
     carries = to_places(call), forgotten
     for position, (move, carry) in enumerate(zip((to_input, to_weight), carries, strict=True)):
@@ -285,7 +299,9 @@ def convolution_backward(call: Call) -> list[Pass]:
         if tensor is not None:
             mirrored = weight.mirrored and position == 0
             by_value = partial(echo, call, 0, 1) if position == 0 and not mirrored else None
-            passes.append(Pass(tensor, move, by_value=by_value, carry=carry, mirrored=mirrored))
+            near = to_input_near if position == 0 else None
+            passes.append(Pass(tensor, move, by_value=by_value, carry=carry, mirrored=mirrored,
+                               move_near=near))  # fmt: skip
     bias = call.tensor(2)
     if bias is not None:
         target = call.states[bias]

@@ -11,13 +11,21 @@ import numpy as np
 import torch
 
 from fanin.propagation.call import Call, resolve
-from fanin.propagation.carrying import resampled
+from fanin.propagation.carrying import Carry, resampled
 from fanin.propagation.layout import fit, plain_axes
+from fanin.propagation.nearness import (
+    NONE,
+    Near,
+    by_matrices,
+    kernel_of,
+    of_axis,
+    off_diagonal,
+)
 from fanin.propagation.profile import MOST_PLACES
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, with_powers
-from fanin.propagation.windows import off_diagonal, pulled_back, resized, spatial_axes, under_plain
+from fanin.propagation.windows import pulled_back, resized, spatial_axes, under_plain
 
 _PADDED = (
     "reflection_pad1d", "reflection_pad2d", "reflection_pad3d",
@@ -96,9 +104,14 @@ def _mixed(pairs: Array, axis: int, same: float, other: float) -> Array:
 
 @forward(*_RESIZED, *_PADDED)
 def resize(call: Call) -> State:
-    """Σ A² q + (1 − Σ A²) ρ q at each place: between two of the old ones it is weaker."""
+    """Σ A² q + (1 − Σ A²) ρ q at each place: between two of the old ones it is weaker.
+
+    Old places that are alike make it stronger: Σ A R A for their nearness R.
+    """
     matrices, state = _matrices(call), call.state(0)
     pairs, axes = under_plain(state), plain_axes(state.shape)
+    near = call.nearness(0)
+    call.leave_nearness(by_matrices(pairs, state.shape, matrices, near))
     powers = pairs
     for position in reversed(range(pairs.ndim)):
         if position not in (sum(n != 1 for n in state.shape[:d]) for d in matrices if axes[d]):
@@ -108,7 +121,7 @@ def resize(call: Call) -> State:
             powers = np.multiply.outer(powers, np.ones(len(a)))
             continue
         position = sum(n != 1 for n in state.shape[:d])
-        together = a @ a.T
+        together = a @ near.get(d, np.eye(state.shape[d])) @ a.T
         pairs = _mixed(pairs, position, float(np.diag(together).mean()), off_diagonal(together))
         weights = np.stack([np.diag(together), 1 - np.diag(together)])
         powers = np.tensordot(powers, weights, axes=(0, 0))
@@ -138,13 +151,30 @@ def resize_backward(call: Call) -> list[Pass]:
         return []
     state, made = call.state(0), call.made()
 
-    def move(pairs: Array) -> Array:
-        plain = fit(pairs, made.axes, plain_axes(made.shape))
-        found = pulled_back(plain, made.shape, state.shape, matrices)
-        return fit(found, plain_axes(state.shape), state.axes)
+    back = {d: a.T for d, a in matrices.items()}
 
-    steps = {d: (a**2).T for d, a in matrices.items()}
-    return [Pass(tensor, move, carry=resampled(steps))]
+    def move_near(pairs: Array, near: Near) -> tuple[Array, Near]:
+        plain = fit(pairs, made.axes, plain_axes(made.shape))
+        found = pulled_back(plain, made.shape, state.shape, matrices, near)
+        left = by_matrices(plain, made.shape, back, near)
+        return fit(found, plain_axes(state.shape), state.axes), left
+
+    def move(pairs: Array) -> Array:
+        return move_near(pairs, NONE)[0]
+
+    def carry_near(pairs: Array, near: Near) -> Carry:
+        plain = fit(pairs, made.axes, plain_axes(made.shape))
+        steps = {}
+        for d, a in matrices.items():
+            met = a
+            if d in near:
+                same, differ = of_axis(plain, made.shape, d)
+                # What place i of the new ones brings along with those that are like it.
+                met = kernel_of(near[d], len(a), 1.0, differ / same if same > 0 else 0.0) @ a
+            steps[d] = np.maximum(a * met, 0.0).T
+        return resampled(steps)
+
+    return [Pass(tensor, move, carry_near=carry_near, move_near=move_near)]
 
 
 @forward("pixel_shuffle_copy")
