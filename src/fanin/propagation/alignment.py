@@ -18,15 +18,21 @@ from fanin.propagation.attention_parts import (
     is_weight,
     keys_behind,
     origin,
+    queries_behind,
     read_from,
     softmax_behind,
     softmax_of_logits,
     under_transposes,
 )
 from fanin.propagation.call import Call, functional_name
+from fanin.propagation.columns import numbering_columns
 from fanin.propagation.covariance import covariance
-from fanin.propagation.layout import atom_range
+from fanin.propagation.layout import atoms_of, fit
+from fanin.propagation.logit_gradients import left_along_unit_queries
+from fanin.propagation.logit_rows import within
 from fanin.propagation.profile import Profile, even, settled
+from fanin.propagation.quadrature import Array
+from fanin.propagation.softmax_shares import Shares
 from fanin.propagation.state import State, gaussian
 
 
@@ -95,33 +101,80 @@ def leaning(graph: Graph, states: Mapping[int, State], key: int, value: int) -> 
     return inverse_directions(graph, states, one)
 
 
-def leaning_power(logits: State, value: State, shares: float, share: float, dim: int) -> float:
+def leaning_power(value: State, shares: Shares, share: float) -> float:
     """What leaning adds to E[y²] of attention's output.
 
-    Along the query's direction the average of unit Gaussians is s (1 − Σa²), by Stein's lemma:
-    s the spread of a row's logits.
+    Along the query's direction two keys that are picked both lie on its side: E[Σ a a′ z z′] over
+    pairs of different keys, near s² of the logits' spread s where keys are many and s is small.
 
     Args:
-        logits: of the softmax.
         value: what is averaged.
-        shares: Σ a² of a row.
+        shares: of the keys.
         share: see ``leaning``.
-        dim: the axis of the keys among the logits' axes.
     """
-    spread = _within(logits, dim)
-    own = _within(value, len(value.axes) - 2)
-    return share * own * spread * max(1 - shares, 0.0) ** 2
+    return share * within(value, len(value.axes) - 2) * shares.lean
 
 
-def raised(state: State, power: float, places: Profile = None) -> State:
-    """More power at every element, shared with no other; ``places`` says where more of it."""
+def leaning_together(
+    graph: Graph, states: Mapping[int, State], query: int, value: int, made: State
+) -> Array | None:
+    """How far what leaning adds is common to pairs of elements: as far as their queries are.
+
+    Along a query q it is M q, and M = W_v C W_k^T belongs to the weights and to what tokens have in
+    common: other tokens, windows and samples meet the same one, other heads and features another.
+
+    Args:
+        graph: what ran.
+        states: of its tensors.
+        query: id of the queries.
+        value: id of the values.
+        made: the average of the values.
+
+    Returns:
+        Correlations under the axes of ``made``; None where the queries have another shape, or
+        where no one knows which axes are heads.
+    """
+    asked = states[query]
+    if asked.shape != made.shape or asked.second_moment <= 0:
+        return None
+    values = states[value].axes
+    numbered = numbering_columns(graph, value, values)
+    if numbered is None or values[:-2] != made.axes[:-2] or values[-1] != made.axes[-1]:
+        return None
+    lead, last = len(atoms_of(values[:-2])), len(values[-1])
+    rows = len(made.axes[-2])
+    others = (*numbered[:lead], *(False,) * rows, *numbered[len(numbered) - last :])
+    found = fit(asked.pairs, asked.axes, made.axes) / asked.second_moment
+    same = np.ones((1,) * found.ndim)
+    for k, column in enumerate(others):
+        if column:
+            same = same * np.array([1.0, 0.0]).reshape(
+                [2 if p == k else 1 for p in range(found.ndim)]
+            )
+    return np.asarray(np.clip(found, -1.0, 1.0) * same)
+
+
+def raised(
+    state: State, power: float, places: Profile = None, together: Array | None = None
+) -> State:
+    """More power at every element.
+
+    Args:
+        state: what there is.
+        power: added to E[x²].
+        places: where more of it.
+        together: correlations of what is added; shared with no other element if None.
+    """
     if power <= 0.0 or state.second_moment <= 0.0:
         return state
     pairs, profile, rank = state.pairs.copy(), state.profile, len(state.axes)
     if places is not None:
         q = state.second_moment
         profile, _ = settled(q * even(profile, rank) + power * even(places, rank))
-    pairs.flat[0] += power
+    if together is None:
+        pairs.flat[0] += power
+    else:
+        pairs = pairs + power * together
     made = gaussian(state.axes, state.mean, pairs, profile=profile)
     return replace(made, mirrored=state.mirrored, pieces=state.pieces, sampled=state.sampled)
 
@@ -136,14 +189,17 @@ def averaged_values(call: Call, made: State) -> State:
     share = 0.0 if key is None else leaning(call.graph, call.states, key, two)
     call.parts.keep(softmax, "leaning", share)
     source = softmax.args[0]
-    if share == 0.0 or not isinstance(source, Ref):
+    kept: Shares | None = call.parts.kept(softmax, "shares")
+    if share == 0.0 or kept is None or not isinstance(source, Ref):
         return made
-    shares, logits = call.state(0), call.states[source.tensor]
-    squares = shares.second_moment * shares.shape[-1]
+    logits = call.states[source.tensor]
     dim = int(softmax.args[1]) % max(len(logits.axes), 1)
-    return raised(
-        made, leaning_power(logits, call.state(1), squares, share, dim), asking(logits, dim, made)
-    )
+    query = queries_behind(call.graph, softmax)
+    together = None
+    if query is not None:
+        together = leaning_together(call.graph, call.states, query, two, made)
+    power = leaning_power(call.state(1), kept, share)
+    return raised(made, power, asking(logits, dim, made), together)
 
 
 def asking(logits: State, dim: int, made: State) -> Profile:
@@ -152,13 +208,6 @@ def asking(logits: State, dim: int, made: State) -> Profile:
         return None
     rows = logits.profile.mean(axis=dim, keepdims=True)
     return rows if dim == len(made.axes) - 1 and rows.size > 1 else None
-
-
-def _within(state: State, dim: int) -> float:
-    """Variance along one axis: what two places of it do not share."""
-    along = set(atom_range(state.axes, dim))
-    apart = state.pairs[tuple(int(position in along) for position in range(state.pairs.ndim))]
-    return max(state.second_moment - float(apart), 0.0) if along else 0.0
 
 
 def query_alignment(share: float, squares: float, keys: Profile) -> float:
@@ -179,15 +228,17 @@ def query_alignment(share: float, squares: float, keys: Profile) -> float:
 
 
 def queries_of_product(call: Call) -> float:
-    """``query_alignment`` where a batched product makes the logits; 1 for any other."""
+    """Where a batched product makes the logits, of unit vectors or others; 1 for any other."""
     softmax = softmax_of_logits(call) if call.name in ("bmm", "baddbmm") else None
+    kept: Shares | None = None if softmax is None else call.parts.kept(softmax, "shares")
+    left = 1.0 if kept is None else left_along_unit_queries(kept)
     share = None if softmax is None else call.parts.kept(softmax, "leaning")
     if softmax is None or not share:
-        return 1.0
+        return left
     shares = call.states[softmax.outputs[0]]
     count = shares.shape[int(softmax.args[1]) % len(shares.shape)]
     keys = call.state(2 if call.name == "baddbmm" else 1).profile
-    return query_alignment(share, shares.second_moment * count, keys)
+    return left * query_alignment(share, shares.second_moment * count, keys)
 
 
 def tied_power(call: Call, data: int, weight: int) -> float:

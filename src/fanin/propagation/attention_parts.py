@@ -84,12 +84,21 @@ def softmax_behind(graph: Graph, tensor: int) -> Operation | None:
 
 def keys_behind(graph: Graph, softmax: Operation) -> int | None:
     """The keys of a softmax's logits: the second factor of the product that they come from."""
+    return _factor_behind(graph, softmax, 1)
+
+
+def queries_behind(graph: Graph, softmax: Operation) -> int | None:
+    """The queries of a softmax's logits: the first factor of that product."""
+    return _factor_behind(graph, softmax, 0)
+
+
+def _factor_behind(graph: Graph, softmax: Operation, position: int) -> int | None:
     source = softmax.args[0]
     if not isinstance(source, Ref):
         return None
     for maker in _makers(graph, source.tensor, ("bmm", "baddbmm")):
-        key = maker.args[2 if maker.name == "baddbmm" else 1]
-        return key.tensor if isinstance(key, Ref) else None
+        found = maker.args[position + (maker.name == "baddbmm")]
+        return found.tensor if isinstance(found, Ref) else None
     return None
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from fanin.propagation.call import Call
+from fanin.propagation.chance import by_chance
 from fanin.propagation.data_moments import pair_moments_of, quantiles_of
 from fanin.propagation.drawing import Drawn, draw_like, drawn_inputs
 from fanin.propagation.layout import atoms_of, plain_axes
@@ -47,7 +48,8 @@ def sample_forward(call: Call) -> list[State | None]:
         if result is None or tuple(result.shape[1:]) != call.graph.tensors[out].shape:
             states.append(_guess(call, k))
             continue
-        if _is_small(result[0]):
+        places = not result.is_floating_point() and by_chance(call.graph, out)
+        if _is_small(result[0]) and not places:
             call.parts.samples[out] = result
             call.parts.made_of_samples.add(out)
         states.append(state_of(result))

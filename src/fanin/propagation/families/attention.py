@@ -6,11 +6,19 @@ import numpy as np
 import torch
 
 from fanin.propagation.algebra import added, scaled
-from fanin.propagation.alignment import asking, leaning, leaning_power, query_alignment, raised
+from fanin.propagation.alignment import (
+    asking,
+    leaning,
+    leaning_power,
+    leaning_together,
+    query_alignment,
+    raised,
+)
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, contracted, weighted
 from fanin.propagation.families.linear import contract, contracted_pairs
 from fanin.propagation.layout import Axes, atom_range, fit, shape_of
+from fanin.propagation.logit_rows import GAUSSIAN, LogitKind, within
 from fanin.propagation.profile import Profile, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
@@ -46,6 +54,7 @@ def fused_attention(call: Call) -> list[State | None]:
         key, value = _repeated(key, query), _repeated(value, query)
     logits = scaled(contract(query, key, of_q, of_k, of_logits), factor)
     blocked: torch.Tensor | None = None
+    kind = GAUSSIAN
     mask = call.optional(mask_at if mask_at is not None else 99, "attn_mask")
     if mask is None and mask_at is not None:
         mask = call.optional(mask_at, "attn_bias")
@@ -53,11 +62,14 @@ def fused_attention(call: Call) -> list[State | None]:
         blocked = ~mask.known.bool() if mask.known is not None else None
     elif mask is not None:
         blocked = mask.blocked
+        products = within(logits, len(logits.axes) - 1)
         logits = added(logits, replace(mask, blocked=None))
+        whole = within(logits, len(logits.axes) - 1)
+        kind = LogitKind(0, round(min(products / whole, 1.0), 2) or 0.01) if whole > 0 else GAUSSIAN
     if call.raw(causal_at, "is_causal", False):
         rows, columns = logits.shape[-2:]
         blocked = torch.ones(rows, columns).tril().logical_not()
-    shares = softmax_shares(logits, -1, blocked)
+    shares = softmax_shares(logits, -1, blocked, kind)
     used = shares.state
     p = float(call.raw(dropout_at, "dropout_p", 0.0) or 0.0)
     if p > 0:
@@ -73,10 +85,12 @@ def fused_attention(call: Call) -> list[State | None]:
     if keys is not None and values is not None:
         share = leaning(call.graph, call.states, keys, values)
         call.parts.keep(call.operation, "leaning", share)
-        squares = shares.state.second_moment * logits.shape[-1]
         last = len(logits.axes) - 1
-        power = leaning_power(logits, value, squares, share, last)
-        out = raised(out, power, asking(logits, last, out))
+        power = leaning_power(value, shares, share)
+        queries, together = call.tensor(0), None
+        if share and queries is not None:
+            together = leaning_together(call.graph, call.states, queries, values, out)
+        out = raised(out, power, asking(logits, last, out), together)
     out = out.with_flags(query, key, value)
     rest: list[State | None] = [None] * (len(call.operation.outputs) - 1)
     if rest:

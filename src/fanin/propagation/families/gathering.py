@@ -7,6 +7,7 @@ import numpy as np
 from fanin.graph.graph import Ref
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry
+from fanin.propagation.chance import by_chance
 from fanin.propagation.edges import Meeting, degrees_at, meeting, scattered_by
 from fanin.propagation.families.slices import sliced
 from fanin.propagation.picked import Picks
@@ -15,9 +16,12 @@ from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.rows_read import gathered, ungathered
 from fanin.propagation.state import State, gaussian
+from fanin.propagation.taken_along import TakenAlong
 
 MOST_INDICES = 4
 """Indices whose agreement is counted one by one: 2ⁿ ways to agree."""
+MOST_INDEXED = 1 << 20
+"""Indices of more entries are not counted."""
 
 
 def _index_shape(call: Call, position: int) -> tuple[int, ...]:
@@ -198,26 +202,54 @@ def index_backward(call: Call) -> list[Pass]:
     return [Pass(tensor, spread)]
 
 
+def _along(call: Call, state: State) -> TakenAlong | None:
+    """The places that a known index reads; None where weights or data choose them."""
+    dim, tensor = int(call.raw(1, "dim")), call.tensor(2, "index")
+    index = call.optional(2, "index")
+    if tensor is None or index is None or index.known is None or not state.axes:
+        return None
+    chosen = index.sampled and not by_chance(call.graph, tensor)
+    same_rank = index.known.dim() == len(state.axes)
+    if chosen or not same_rank or index.known.numel() > MOST_INDEXED:
+        return None
+    dim %= len(state.axes)
+    return TakenAlong(index.known, dim, state.shape[dim])
+
+
+def _cut(call: Call) -> State:
+    """The source as far as an index reads it: other axes may be shorter."""
+    part, index = call.state(0), _index_shape(call, 2)
+    dim = int(call.raw(1, "dim")) % max(len(part.axes), 1)
+    for d, n in enumerate(index):
+        if d != dim and part.shape[d] != n:
+            part = sliced(part, d, n, ("gather", call.operation.index, d))
+    return part
+
+
 @forward("gather", "take_along_dim")
 def gather(call: Call) -> State:
     """Entries along an axis, chosen place by place."""
-    state = call.state(0)
-    dim = int(call.raw(1, "dim")) % max(len(state.axes), 1)
-    shape = call.shape()
-    part = state
-    for d, n in enumerate(shape):
+    part = _cut(call)
+    along = _along(call, part)
+    if along is not None:
+        return along.read(part)
+    for d, n in enumerate(call.shape()):
         if part.shape[d] != n:
             part = sliced(part, d, n, ("gather", call.operation.index, d))
-    del dim
-    return gaussian(part.axes, part.mean, part.pairs).with_flags(state)
+    return gaussian(part.axes, part.mean, part.pairs).with_flags(part)
 
 
 @backward("gather", "take_along_dim")
 def gather_backward(call: Call) -> list[Pass]:
-    """The share of places that were read."""
+    """Into the places that were read; where they are not known, the share of them."""
     tensor, made, state = call.tensor(0), call.made(), call.state(0)
     if tensor is None:
         return []
+    part = _cut(call)
+    along = _along(call, part) if part.shape == state.shape else None
+    if along is not None:
+        found = along
+        return [Pass(tensor, lambda p: found.sent_back(p, made.axes, part), carry=found.carry())]
     share = float(np.prod(made.shape)) / max(float(np.prod(state.shape)), 1.0)
 
     def spread(pairs: Array) -> Array:

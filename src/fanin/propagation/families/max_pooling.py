@@ -1,13 +1,14 @@
 """The largest of a window: maxima of equicorrelated normals, through an increasing function."""
 
 from functools import lru_cache
-from math import prod
+from math import exp, lgamma, prod
 
 import numpy as np
 
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import grown
-from fanin.propagation.layout import atom_range, fit, plain_axes
+from fanin.propagation.columns import columns_behind
+from fanin.propagation.layout import atom_range, atoms_of, fit, plain_axes
 from fanin.propagation.profile import MOST_PLACES
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array
 from fanin.propagation.registry import Pass, backward, forward
@@ -219,13 +220,46 @@ def largest_along(call: Call) -> list[State | None] | None:
         relative = correlation_of_maxima(
             np.take(correlations, 0, position), np.take(correlations, 1, position), n
         )
-    made = gaussian(plain_axes(call.shape()), mean, mean**2 + (square - mean**2) * relative)
+    level, levels = _levels(call, state, position if n > 1 else None)
+    own, both = mean - state.mean, state.mean**2 + 2 * state.mean * (mean - state.mean) * level
+    pairs = both + own**2 * levels + (square - mean**2) * relative
+    made = gaussian(plain_axes(call.shape()), state.mean + own * level, pairs)
     values = np.interp(np.cumsum(WEIGHTS) - WEIGHTS / 2, np.cumsum(weights) - weights / 2,
                        state.values)  # fmt: skip
     if made.base.std > 0:
         made = distributed(made, values * (square / float(WEIGHTS @ values**2)) ** 0.5)
     rest = [None] * (len(call.operation.outputs) - 1)
     return [made.with_flags(state), *rest]
+
+
+def _levels(call: Call, state: State, reduced: int | None) -> tuple[float, Array]:
+    """E[σ] of the units of a narrow matrix, and E[σ σ′] for pairs of maxima, over E[σ²].
+
+    A unit of n weights has the variance Σ w² in all samples, places and windows: the mean of its
+    maximum goes with σ, χ of n numbers, while different units differ in theirs.
+    """
+    axes = plain_axes(state.shape)
+    rank = len(atoms_of(axes)) - (reduced is not None)
+    even = np.ones((1,) * rank)
+    tensor = call.tensor(0)
+    straight = float(np.ptp(state.values - state.base.values)) <= 1e-6 * state.base.std
+    found = None
+    if tensor is not None and straight:
+        found = columns_behind(call.graph, tensor, axes)
+    if found is None:
+        return 1.0, even
+    product, numbered = found
+    weight = call.graph.tensors[product.inputs[-1]]
+    terms = weight.shape[0]
+    if not weight.of_parameters and weight.kind != "parameter":
+        return 1.0, even
+    root = exp(lgamma((terms + 1) / 2) - lgamma(terms / 2)) * (2 / terms) ** 0.5
+    kept = [column for k, column in enumerate(numbered) if k != reduced]
+    same = even
+    for k, column in enumerate(kept):
+        if column:
+            same = same * np.array([1.0, 0.0]).reshape([2 if p == k else 1 for p in range(rank)])
+    return root, same + (1 - same) * root**2
 
 
 @backward("max", "amax")
