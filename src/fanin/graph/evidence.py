@@ -8,10 +8,11 @@ from fanin.graph.graph import Graph, Operation
 from fanin.graph.patterns.adapting import find_adapters
 from fanin.graph.patterns.attending import find_attention
 from fanin.graph.patterns.branch import read_branches
+from fanin.graph.patterns.comparing import find_compared
 from fanin.graph.patterns.gating import find_gating
 from fanin.graph.patterns.recurrence import find_recurrence
 from fanin.graph.patterns.residual import ResidualAdd, find_residuals
-from fanin.graph.role import Branch
+from fanin.graph.role import Branch, Compared
 from fanin.graph.use import Part, Use
 from fanin.graph.uses import read_uses
 
@@ -70,6 +71,11 @@ class Facts:
     def branches(self) -> Mapping[str, Branch]:
         """Parameter -> where it stands in the innermost residual branch around it."""
         return read_branches(self.flow, self.residuals)
+
+    @cached_property
+    def compared(self) -> Mapping[str, Compared]:
+        """Parameter -> which of the towers, compared by their cosines, it projects."""
+        return find_compared(self.flow)
 
     @cached_property
     def streams(self) -> frozenset[int]:

@@ -104,6 +104,21 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """The towers of a model whose output is the cosines between their projections.
+
+    Args:
+        place: which of them a weight projects, from 0.
+        towers: how many there are.
+        product: number of the operation that multiplies two of them.
+    """
+
+    place: int
+    towers: int
+    product: int
+
+
+@dataclass(frozen=True)
 class ParameterRole:
     """What was read off the graph about one parameter.
 
@@ -129,6 +144,8 @@ class ParameterRole:
         logit_std: of a query or key: std of the attention's logits where queries and keys have
             unit variance; 1 under a division by √d, √d without one. None where a constant that
             the graph does not show scales them, or a norm reads the projection first.
+        compared: of the last weight of a tower whose cosines with another tower's are the model's
+            output: which of the towers.
         kind: the operation that uses it: ``linear``, ``convolution``, ``transposed convolution``,
             ``embedding``, ``lstm``, ``gru``, ``rnn``, ``norm``, ``bias``, ``einsum``, …
         block_names: what the blocks of ``axes.block_sizes`` are: ("q", "k", "v") or
@@ -154,6 +171,7 @@ class ParameterRole:
     branch: Branch | None = None
     neutral_at_zero: bool = False
     logit_std: float | None = None
+    compared: Compared | None = None
     kind: str = ""
     block_names: tuple[str, ...] = ()
     evidence: tuple[str, ...] = ()

@@ -62,6 +62,7 @@ def read_weight(facts: Facts, name: str, uses: list[Use]) -> ParameterRole:
             neutral_at_zero(facts.flow, u, facts.branch_ends, facts.residuals) for u in weights
         ),
         logit_std=facts.attention.logit_std.get(name),
+        compared=facts.compared.get(name),
         kind=_kind(facts, name, use),
         block_names=blocks,
         evidence=tuple(sentence for sentence in evidence if sentence),

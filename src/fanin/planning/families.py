@@ -1,7 +1,7 @@
 """What recipes of named families ask of a model: width, depth, blocks, and what writes where."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fanin.axes import Axes
 from fanin.graph.graph import Graph, Operation
@@ -92,20 +92,21 @@ def width(circumstances: Circumstances) -> int:
 
 
 @once_per_model
-def closing_norms(circumstances: Circumstances) -> frozenset[str]:
-    """Scales of the norms that stand between a residual branch's last weight and the add."""
+def closing_norms(circumstances: Circumstances) -> Mapping[str, Subject]:
+    """Scales of the norms that end residual branches -> the branch's last weight."""
     graph = circumstances.graph
     if graph is None:
-        return frozenset()
+        return {}
     scales = {s.name for s in circumstances if s.role.role is Role.NORM_SCALE}
-    found: set[str] = set()
+    found: dict[str, Subject] = {}
     for subject in circumstances:
         if subject.writes_residual and subject.is_layer_weight and subject.role.norm_after:
-            found |= _first_of(graph, _users(graph, subject.name), scales)
-    return frozenset(found)
+            for name in _first_of(graph, users(graph, subject.name), scales):
+                found.setdefault(name, subject)
+    return found
 
 
-def _users(graph: Graph, parameter: str) -> list[Operation]:
+def users(graph: Graph, parameter: str) -> list[Operation]:
     """Operations that combine a parameter with data."""
     own = {t.id for t in graph.tensors.values() if parameter in (t.name, *t.of_parameters)}
     return [

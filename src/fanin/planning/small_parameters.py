@@ -26,7 +26,7 @@ def small_parameter(subject: Subject, circumstances: Circumstances) -> Decision:
     """
     role, evidence = subject.role.role, subject.role.evidence
     if role is Role.NORM_SCALE:
-        return Decision(Ones(), "norm scale: 1", evidence)
+        return neutral_scale(subject)
     if role is Role.NORM_BIAS:
         return Decision(Zeros(), "norm bias: 0", evidence)
     if subject.is_bias:
@@ -43,6 +43,16 @@ def small_parameter(subject: Subject, circumstances: Circumstances) -> Decision:
     if role in {Role.TOKEN, Role.POSITION_TABLE}:
         return Decision(Normal(std=0.02), f"{role}: N(0, 0.02²), as in BERT and ViT", evidence)
     return _as_constructed(subject)
+
+
+def neutral_scale(subject: Subject) -> Decision:
+    """A norm scale that multiplies by 1; 0 where the norm adds 1 to it, as Gemma's do."""
+    offset, evidence = subject.role.offset, subject.role.evidence
+    if offset == 0:
+        return Decision(Ones(), "norm scale: 1", evidence)
+    value = 1 - offset
+    reason = f"norm scale: {value:g}, to which the norm adds {offset:g}"
+    return Decision(Zeros() if value == 0 else Constant(value), reason, evidence)
 
 
 def _as_constructed(subject: Subject) -> Decision:

@@ -27,6 +27,7 @@ from fanin.planning.auto.norm_free import closed_beside_attention
 from fanin.planning.auto.norm_stack import advice as of_norm_stack
 from fanin.planning.auto.plain_rate import advice as of_plain_stack
 from fanin.planning.auto.recurrent import recurrent_bias, recurrent_weight
+from fanin.planning.auto.towers import compared
 from fanin.planning.recipe import Decide, Decision
 from fanin.planning.small_parameters import small_parameter
 from fanin.planning.subject import Circumstances, Subject
@@ -67,6 +68,7 @@ def decide(subject: Subject, circumstances: Circumstances) -> Decision:
     decision = (
         closed_in_denoiser(subject, circumstances)
         or closed_beside_attention(subject, circumstances)
+        or compared(subject, circumstances)
         or choose(subject, circumstances)
     )
     decision = matched_to_data(subject, circumstances, decision)

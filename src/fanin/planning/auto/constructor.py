@@ -1,5 +1,6 @@
 """What the model's constructor could set, and a plan of random weights should not."""
 
+from fanin.planning.auto.norm import closes
 from fanin.planning.families import closing_norms
 from fanin.planning.subject import Circumstances
 
@@ -8,10 +9,13 @@ MANY_BRANCHES = 16
 
 
 def advice(circumstances: Circumstances) -> tuple[str, ...]:
-    """Branches that would start closed at the turn of a flag."""
-    names = sorted(closing_norms(circumstances))
+    """Branches that end in norms which the plan leaves open: gated ones, such as SE blocks."""
     subjects = circumstances.subjects
-    closing = [n for n in names if subjects[n].constant == 1]
+    closing = [
+        name
+        for name in sorted(closing_norms(circumstances))
+        if subjects[name].constant == 1 and not closes(subjects[name], circumstances)
+    ]
     branches = circumstances.residual_branches
     if branches < MANY_BRANCHES or not closing:
         return ()
