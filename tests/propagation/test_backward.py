@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 from fanin.propagation import carrying
-from fanin.propagation.beside_attention import along_logits
+from fanin.propagation.logit_gradients import along_logits
 
 N = 256
 

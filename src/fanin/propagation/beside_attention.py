@@ -1,22 +1,23 @@
 """What queries and keys receive along themselves: shares of a softmax grow with its logits."""
 
-from functools import lru_cache
-
-import numpy as np
+from collections.abc import Collection
 
 from fanin.propagation.attention_parts import keys_behind, softmax_behind, softmax_of_logits
 from fanin.propagation.call import Call
 from fanin.propagation.families.attention import FUSED
+from fanin.propagation.logit_gradients import along_rows
 from fanin.propagation.softmax_shares import Shares
 
-_MOST_COUNTS = 12
-"""Numbers of keys that rows are told apart by."""
 
-
-def beside_attention(call: Call, tensor: int) -> float:
+def beside_attention(call: Call, tensor: int, stretched: Collection[int] = ()) -> float:
     """What queries and keys receive along themselves, over what strangers would.
 
     A query's sum is Σ a (g − ḡ) s over its logits s, and shares a grow with s.
+
+    Args:
+        call: the attention, the product of its queries and keys, or its softmax.
+        tensor: which of the arguments receives it.
+        stretched: tensors behind the one that is stretched.
     """
     if call.name in FUSED:
         kept = call.parts.kept(call.operation, "attention")
@@ -24,6 +25,13 @@ def beside_attention(call: Call, tensor: int) -> float:
             return 1.0
         shares: Shares = kept[4]
         by_query = tensor == call.tensor(0)
+    elif "softmax" in call.name:
+        # The logits alone were stretched, through queries or keys that were normed before.
+        found = call.parts.kept(call.operation, "shares")
+        key = keys_behind(call.graph, call.operation)
+        if found is None or key is None or tensor != call.tensor(0):
+            return 1.0
+        shares, by_query = found, key not in stretched
     elif call.name in ("bmm", "baddbmm"):
         softmax = softmax_of_logits(call)
         if softmax is None:
@@ -33,7 +41,7 @@ def beside_attention(call: Call, tensor: int) -> float:
         by_query = tensor == first
     else:
         return 1.0
-    row, column, strangers, _ = _of_rows(shares)
+    row, column, strangers, _ = along_rows(shares)
     return (row if by_query else column) / strangers if strangers > 0 else 1.0
 
 
@@ -57,42 +65,5 @@ def keys_of_values(call: Call) -> tuple[int, int, float] | None:
         return None
     if shares is None or key is None or value is None:
         return None
-    together = _of_rows(shares)[3]
+    together = along_rows(shares)[3]
     return key, value, together
-
-
-def _of_rows(shares: Shares) -> tuple[float, float, float, float]:
-    """``along_logits`` over rows that see different numbers of keys."""
-    counts = np.array([shares.keys]) if shares.counts is None else shares.counts
-    keys, times = np.unique(np.maximum(np.round(counts), 1).astype(int), return_counts=True)
-    picked = np.unique(np.linspace(0, len(keys) - 1, _MOST_COUNTS).round().astype(int))
-    weights = times[picked] * keys[picked]
-    found = np.array([along_logits(int(k), round(shares.std, 3)) for k in keys[picked]])
-    row, column, strangers, together, squares = weights @ found
-    return row, column, strangers, float(together / squares) if squares > 0 else 0.0
-
-
-@lru_cache(maxsize=512)
-def along_logits(keys: int, std: float) -> tuple[float, float, float, float, float]:
-    """Along a row of ``keys`` logits s ~ N(0, std²), for independent unit gradients of the shares.
-
-    Returns:
-        E[(Σ g s)²] of a row over its keys; E[(g s)²] of one logit; the same of independent g and
-        s; E[a² (1 − a) s] and E[a²].
-    """
-    if keys <= 1 or std == 0.0:
-        square = 1.0 / keys**2
-        return 0.0, 0.0, 0.0, 0.0, square
-    rows = max((1 << 16) // keys, 16)
-    z = np.random.default_rng(keys).standard_normal((rows, keys)) * std
-    shares = np.exp(z - z.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    centred = z - (shares * z).sum(axis=1, keepdims=True)
-    own = shares**2 * (1 - 2 * shares + (shares**2).sum(axis=1, keepdims=True))
-    return (
-        float((shares**2 * centred**2).mean()),
-        float((own * z**2).mean()),
-        float(own.mean()) * std**2,
-        float((shares**2 * (1 - shares) * z).mean()),
-        float((shares**2).mean()),
-    )

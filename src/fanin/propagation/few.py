@@ -4,13 +4,16 @@ from collections.abc import Sequence
 
 from fanin.graph.graph import Operation, Ref
 from fanin.propagation.algebra import centred_pairs, mean_pairs
+from fanin.propagation.attention_parts import softmax_behind
 from fanin.propagation.call import Call, functional_name
 from fanin.propagation.layout import Axes
+from fanin.propagation.logit_rows import within
 from fanin.propagation.quadrature import NODES, Array, expectation
 
 _OVER_ROWS = ("native_layer_norm", "_fused_rms_norm", "rms_norm")
 _ROWS_KEPT = {"view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "_to_copy",
               "squeeze", "unsqueeze", "alias", "contiguous", "expand", "select"}  # fmt: skip
+_FURTHEST = 12
 
 
 def spread_of_power(pairs: Array, axes: Axes, dims: Sequence[int], centre: bool) -> float:
@@ -66,6 +69,38 @@ def varies(call: Call, tensor: int, few: float, left: int) -> float:
 _PRODUCTS = ("mm", "addmm")
 
 
+def _of_averages(call: Call, tensor: int) -> float | None:
+    """Of rows that attention made: a row that picks one key has more than one of many keys.
+
+    Heads pick on their own; None where no attention made them.
+    """
+    features = call.graph.tensors[tensor].shape[-1]
+    for _ in range(_FURTHEST):
+        maker = call.graph.producer.get(tensor)
+        if maker is None or not maker.inputs:
+            return None
+        if maker.name not in _ROWS_KEPT:
+            break
+        tensor = maker.inputs[0]
+    else:
+        return None
+    shares, value = None, None
+    if maker.name == "bmm" and isinstance(maker.args[0], Ref) and isinstance(maker.args[1], Ref):
+        softmax = softmax_behind(call.graph, maker.args[0].tensor)
+        shares = None if softmax is None else call.parts.kept(softmax, "shares")
+        value = call.states[maker.args[1].tensor]
+    elif (kept := call.parts.kept(maker, "attention")) is not None:
+        shares, value = kept[4], kept[2]
+    if shares is None or value is None:
+        return None
+    made = call.states[maker.outputs[0]]
+    squares = shares.state.second_moment * shares.state.shape[shares.axis]
+    own = squares * within(value, len(value.axes) - 2)
+    part = own / made.second_moment if made.second_moment > 0 else 0.0
+    heads = max(features / value.shape[-1], 1.0)
+    return float(shares.uneven * min(part, 1.0) ** 2 / heads)
+
+
 def _of_rows_read(call: Call, product: Operation, left: int) -> float:
     """Relative variance of the power of the rows that a matrix reads; 0 where it is unknown."""
     position = 1 if product.name == "addmm" else 0
@@ -76,6 +111,9 @@ def _of_rows_read(call: Call, product: Operation, left: int) -> float:
     if info[ref.tensor].of_parameters or not info[weight.tensor].of_parameters:
         return 0.0
     data, state = ref.tensor, call.states[ref.tensor]
+    averages = _of_averages(call, data)
+    if averages is not None:
+        return averages
     inner, features = data, state.shape[-1]
     # Back to the base that the numbers are a function of.
     for _ in range(left):

@@ -76,7 +76,7 @@ def radial_power(
             stretch = stretched[tensor]
             if gradient is None or stretch.square == 0.0:
                 continue
-            factor = beside_attention(call, tensor)
+            factor = beside_attention(call, tensor, stretched)
             total += prod(states[tensor].shape) * gradient * stretch.square * factor
     # What the loss reads of a tensor itself ends the trail too.
     for tensor, stretch in stretched.items():

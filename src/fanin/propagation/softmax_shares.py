@@ -13,39 +13,47 @@ import numpy as np
 import torch
 
 from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, shape_of
+from fanin.propagation.logit_rows import GAUSSIAN, LogitKind, drawn_rows
 from fanin.propagation.profile import MOST_PLACES, Profile, levels, settled
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array
 from fanin.propagation.state import State, gaussian
 
-_ROWS_TIMES_KEYS = 1 << 16
 _MOST_COUNTS = 12
 
 
 @lru_cache(maxsize=4096)
-def share_moments(keys: int, std: float) -> tuple[float, float]:
-    """Two expectations over softmax rows of ``keys`` independent logits N(0, std²).
+def share_moments(
+    keys: int, std: float, kind: LogitKind = GAUSSIAN
+) -> tuple[float, float, float, float]:
+    """Four expectations over softmax rows of ``keys`` independent logits of that std.
 
     Returns:
-        E[a²] of one share, and E[a² (1 − 2a + Σa²)]: the second moment of a logit's gradient
-        a (g − Σ a g) for gradients g of the shares that are independent with unit variance.
+        E[a²] of one share; E[a² (1 − 2a + Σa²)]: the second moment of a logit's gradient
+        a (g − Σ a g) for gradients g of the shares that are independent with unit variance; and
+        E[(Σ a z)² − Σ a² z²] of the products z of unit variance that made the logits: how far the
+        keys that are picked lie on one side, those of each key with itself left out; and
+        E[(Σ a²)²], which says how far rows differ.
     """
     if keys <= 1:
-        return 1.0, 0.0
+        return 1.0, 0.0, 0.0, 1.0
     if std == 0.0 or keys > 1 << 20:
         square = float(np.exp(min(std, 1.0) ** 2)) / keys**2
-        return square, square * (1 - 1 / keys)
-    rows = max(_ROWS_TIMES_KEYS // keys, 16)
-    z = np.random.default_rng(keys).standard_normal((rows, keys))
-    z -= z.mean(axis=1, keepdims=True)
-    z /= np.sqrt((z**2).mean() * keys / (keys - 1))
-    shares = np.exp(std * (z - z.max(axis=1, keepdims=True)))
-    shares /= shares.sum(axis=1, keepdims=True)
+        return square, square * (1 - 1 / keys), min(std, 1.0) ** 2 * kind.part, (keys * square) ** 2
+    z, shares = drawn_rows(keys, std, kind)
     squares = shares**2
     total = squares.sum(axis=1, keepdims=True)
-    return float(squares.mean()), float((squares * (1 - 2 * shares + total)).mean())
+    lean = (shares * z).sum(axis=1) ** 2 - (squares * z**2).sum(axis=1)
+    return (
+        float(squares.mean()),
+        float((squares * (1 - 2 * shares + total)).mean()),
+        max(float(lean.mean()), 0.0),
+        float((total**2).mean()),
+    )
 
 
-def moments_of_rows(counts: Array, std: float) -> tuple[Array, Array]:
+def moments_of_rows(
+    counts: Array, std: float, kind: LogitKind = GAUSSIAN
+) -> tuple[Array, Array, Array, Array]:
     """``share_moments`` for rows of different numbers of keys, interpolated between a few."""
     std = round(std, 4)
     n = np.maximum(counts, 1)
@@ -54,11 +62,13 @@ def moments_of_rows(counts: Array, std: float) -> tuple[Array, Array]:
         picks = np.unique(np.geomspace(distinct[0], distinct[-1], _MOST_COUNTS).round()).astype(int)
     else:
         picks = distinct
-    exact = np.array([share_moments(int(k), std) for k in picks])
+    exact = np.array([share_moments(int(k), std, kind) for k in picks])
     square = np.exp(np.interp(np.log(n), np.log(picks), np.log(exact[:, 0])))
     # As a part of E[a²] the second is smooth in n down to one key, where it is 0.
     part = np.interp(np.log(n), np.log(picks), exact[:, 1] / exact[:, 0])
-    return square, square * part
+    lean = np.interp(np.log(n), np.log(picks), exact[:, 2])
+    apart = np.interp(np.log(n), np.log(picks), exact[:, 3] / (picks * exact[:, 0]) ** 2)
+    return square, square * part, lean, (n * square) ** 2 * apart
 
 
 @dataclass(frozen=True)
@@ -72,9 +82,14 @@ class Shares:
     std: float = 0.0  # of the logits within a row
     received: Profile = None  # where the gradient of the logits is strong
     counts: Array | None = None  # keys that each row sees, where rows differ
+    kind: LogitKind = GAUSSIAN
+    lean: float = 0.0  # E[(Σ a z)² − Σ a² z²], see ``share_moments``
+    uneven: float = 0.0  # relative variance of Σ a² from row to row
 
 
-def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Shares:
+def softmax_shares(
+    logits: State, dim: int, blocked: torch.Tensor | None, kind: LogitKind = GAUSSIAN
+) -> Shares:
     """Moments of softmax(logits) along an axis; blocked positions have share 0."""
     rank = len(logits.axes)
     dim %= rank
@@ -93,7 +108,10 @@ def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Sha
     seen = counts[counts > 0] if (counts > 0).any() else counts.ravel()
     asking = seen.size / counts.size
     counts, strengths = _broadcast(counts, rows_of(logits.profile, dim))
-    squares, slopes = _moments_by_strength(counts, std, strengths)
+    squares, slopes, leans, fourths = _moments_by_strength(counts, std, strengths, kind)
+    # Rows that see other numbers of keys are told apart by their places.
+    alike = float(((counts * squares) ** 2).mean())
+    apart = max(float(fourths.mean()) / alike - 1, 0.0) if alike > 0 else 0.0
     tilt, uneven = None, _tilted(logits.profile, std, dim, total)
     if uneven is not None and np.broadcast_shapes(uneven[1].shape, counts.shape) == counts.shape:
         tilt = uneven[0]
@@ -123,7 +141,8 @@ def softmax_shares(logits: State, dim: int, blocked: torch.Tensor | None) -> Sha
     state = state.with_flags(logits)
     received = _row_powers(blocked, counts * slopes, dim, rank, tilt)
     known = None if blocked is None else counts.ravel()
-    return Shares(state, dim, float(seen.mean()), slope, std, received, known)
+    lean = float(leans.mean())
+    return Shares(state, dim, float(seen.mean()), slope, std, received, known, kind, lean, apart)
 
 
 def rows_of(profile: Profile, dim: int) -> Array | None:
@@ -143,16 +162,18 @@ def _broadcast(counts: Array, strengths: Array | None) -> tuple[Array, Array | N
     return np.broadcast_to(counts, shape), np.broadcast_to(strengths, shape)
 
 
-def _moments_by_strength(counts: Array, std: float, strengths: Array | None) -> tuple[Array, Array]:
-    """``moments_of_rows`` where rows differ in the power of their logits too."""
+def _moments_by_strength(
+    counts: Array, std: float, strengths: Array | None, kind: LogitKind
+) -> Array:
+    """``moments_of_rows`` where rows differ in the power of their logits too, one below another."""
     if strengths is None:
-        return moments_of_rows(counts, std)
+        return np.stack(moments_of_rows(counts, std, kind))
     powers, _, places = levels(strengths)
-    squares, slopes = np.empty(counts.shape), np.empty(counts.shape)
+    found = np.empty((4, *counts.shape))
     for k, power in enumerate(powers):
         here = places == k
-        squares[here], slopes[here] = moments_of_rows(counts[here], std * float(power) ** 0.5)
-    return squares, slopes
+        found[:, here] = moments_of_rows(counts[here], std * float(power) ** 0.5, kind)
+    return found
 
 
 def _one_atom(pairs: Array, axes: Axes, dim: int) -> tuple[Axes, Array]:

@@ -6,6 +6,7 @@ from fanin.propagation.algebra import shifted
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import weighted
 from fanin.propagation.layout import fit
+from fanin.propagation.logit_rows import kind_of_logits
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.softmax_shares import Shares, softmax_gradient, softmax_shares
 from fanin.propagation.state import State, gaussian
@@ -15,7 +16,9 @@ from fanin.propagation.state import State, gaussian
 def softmax(call: Call) -> State:
     """Shares that sum to 1 along an axis."""
     logits = call.state(0)
-    shares = softmax_shares(logits, int(call.raw(1, "dim")), logits.blocked)
+    dim = int(call.raw(1, "dim")) % max(len(logits.axes), 1)
+    kind = kind_of_logits(call.graph, call.states, call.operation, dim)
+    shares = softmax_shares(logits, dim, logits.blocked, kind)
     call.parts.keep(call.operation, "shares", shares)
     return shares.state
 

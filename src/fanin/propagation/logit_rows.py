@@ -1,0 +1,148 @@
+"""Rows of logits that are drawn to find what their softmax does: Gaussian ones, and cosines.
+
+Logits of queries with keys are Gaussian in wide heads. Where both are divided by their lengths they
+are cosines, which never exceed 1: of n directions they have the density (1 − c²)^((n − 3)/2), even
+for n = 3, and a row of large ones picks several keys where a Gaussian row picks one. Biases of
+positions add to both.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fanin.graph.graph import Graph, Operation, Ref
+from fanin.propagation.call import functional_name
+from fanin.propagation.layout import atom_range
+from fanin.propagation.quadrature import Array
+from fanin.propagation.state import State
+
+_MANY = 64
+"""Cosines of so many numbers are as good as Gaussian."""
+_ELEMENTS = 1 << 16
+_FURTHEST = 16
+_VIEWS = {"view", "_unsafe_view", "reshape", "clone", "transpose", "permute", "contiguous",
+          "expand", "unsqueeze", "squeeze", "alias", "_to_copy"}  # fmt: skip
+_LENGTHS = {"linalg_vector_norm", "norm"}
+_PRODUCTS = {"bmm", "baddbmm"}
+
+
+@dataclass(frozen=True)
+class LogitKind:
+    """What a row of logits is made of.
+
+    Args:
+        directions: numbers of the unit vectors whose cosines the products are; 0 for Gaussians.
+        part: share of the products in the variance of a row's logits; the rest are biases.
+    """
+
+    directions: int = 0
+    part: float = 1.0
+
+
+GAUSSIAN = LogitKind()
+
+
+def drawn_rows(keys: int, std: float, kind: LogitKind) -> tuple[Array, Array]:
+    """Products of unit variance and the shares that their rows have, ``(rows, keys)``.
+
+    Args:
+        keys: of a row.
+        std: of the logits within a row.
+        kind: what they are made of.
+    """
+    rows = max(_ELEMENTS // keys, 16)
+    generator = np.random.default_rng(keys)
+    z = generator.standard_normal((rows, keys))
+    # The same rows for every std, of exactly unit variance within: chance is no function of it.
+    z = z / np.sqrt(((z - z.mean(axis=1, keepdims=True)) ** 2).mean() * keys / (keys - 1))
+    products = z
+    if kind.directions:
+        # The first of n numbers over their length, for the others' χ² drawn beside it.
+        n = kind.directions
+        others = generator.chisquare(n - 1, z.shape) if n > 1 else np.zeros_like(z)
+        products = z / np.sqrt((z**2 + others) / n)
+    logits = products
+    if kind.part < 1.0:
+        biases = generator.standard_normal(z.shape)
+        logits = kind.part**0.5 * products + (1 - kind.part) ** 0.5 * biases
+    shares = np.exp(std * (logits - logits.max(axis=1, keepdims=True)))
+    return products, shares / shares.sum(axis=1, keepdims=True)
+
+
+def kind_of_logits(
+    graph: Graph, states: Mapping[int, State], softmax: Operation, dim: int
+) -> LogitKind:
+    """Of the logits that a softmax reads."""
+    source = softmax.args[0]
+    if not isinstance(source, Ref):
+        return GAUSSIAN
+    product, tensor = None, source.tensor
+    of_products = tensor
+    for _ in range(_FURTHEST):
+        maker = graph.producer.get(tensor)
+        if maker is None or maker.name in _PRODUCTS:
+            product = maker
+            break
+        name = functional_name(maker.name)
+        refs = [a.tensor for a in maker.args if isinstance(a, Ref)]
+        if name in ("add", "sub") and len(refs) == 2:
+            refs = [t for t in refs if graph.tensors[t].shape == graph.tensors[tensor].shape]
+            of_products = refs[0] if refs else tensor
+        elif name not in _VIEWS and name not in ("mul", "div", "masked_fill"):
+            return GAUSSIAN
+        if not refs:
+            return GAUSSIAN
+        tensor = refs[0]
+    if product is None:
+        return GAUSSIAN
+    whole, own = within(states[source.tensor], dim), within(states[of_products], dim)
+    same_axes = graph.tensors[of_products].shape == graph.tensors[source.tensor].shape
+    part = min(own / whole, 1.0) if whole > 0 and same_axes else 1.0
+    part = round(part, 2) or 0.01
+    first = 1 if product.name == "baddbmm" else 0
+    factors = [a.tensor for a in product.args[first : first + 2] if isinstance(a, Ref)]
+    directions = graph.tensors[factors[0]].shape[-1] if factors else 0
+    if 1 < directions < _MANY and all(has_unit_rows(graph, t) for t in factors):
+        return LogitKind(directions, part)
+    return LogitKind(0, part)
+
+
+def has_unit_rows(graph: Graph, tensor: int) -> bool:
+    """Whether a tensor is another one divided by its own length, times a number or none."""
+    maker = _under_views(graph, tensor)
+    if maker is None or functional_name(maker.name) != "div":
+        return False
+    refs = [a.tensor for a in maker.args[:2] if isinstance(a, Ref)]
+    if len(refs) != 2:
+        return False
+    divisor: int | None = refs[1]
+    for _ in range(_FURTHEST):
+        length = None if divisor is None else _under_views(graph, divisor)
+        if length is None or not isinstance(length.args[0], Ref):
+            return False
+        if length.name in _LENGTHS:
+            return bool(length.args[0].tensor == refs[0])
+        if functional_name(length.name) not in ("clamp_min", "clamp", "add", "maximum"):
+            return False
+        divisor = length.args[0].tensor
+    return False
+
+
+def _under_views(graph: Graph, tensor: int) -> Operation | None:
+    for _ in range(_FURTHEST):
+        maker = graph.producer.get(tensor)
+        if maker is None or not maker.args or not isinstance(maker.args[0], Ref):
+            return maker
+        by_number = functional_name(maker.name) in ("mul", "div") and len(maker.inputs) == 1
+        if maker.name not in _VIEWS and not by_number:
+            return maker
+        tensor = maker.args[0].tensor
+    return None
+
+
+def within(state: State, dim: int) -> float:
+    """Variance along one axis: what two places of it do not share."""
+    along = set(atom_range(state.axes, dim))
+    apart = state.pairs[tuple(int(position in along) for position in range(state.pairs.ndim))]
+    return max(state.second_moment - float(apart), 0.0) if along else 0.0
