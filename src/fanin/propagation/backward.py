@@ -148,7 +148,7 @@ def walk_backward(
         tensor: {("seed", states[tensor].shape): _Component(seed.pairs, profile=seed.profile)}
         for tensor, seed in seeds.items()
     }
-    sent: Sent = {}
+    sent: Sent = parts.sent
     parts.seeds.update({tensor: float(seed.pairs.flat[0]) for tensor, seed in seeds.items()})
     for operation in reversed(graph.operations):
         if any(out in gradients for out in operation.outputs):
@@ -189,7 +189,7 @@ def _step(call: Call, gradients: dict[int, Gradient], sent: Sent) -> None:
             continue
         if is_empty(call.graph, way.tensor):
             continue
-        if way.output in outs and call.is_float(way.tensor) and way.tensor in states:
+        if way.output in outs and call.has_gradient(way.tensor) and way.tensor in states:
             _send(call, way, number, gradients, sent)
 
 

@@ -65,6 +65,10 @@ class Call:
         self.parts = parts
         self.name = functional_name(operation.name)
 
+    def has_gradient(self, tensor: int) -> bool:
+        """Whether gradients reach a tensor of this kind: complex ones have them too."""
+        return self.is_float(tensor) or self.kind(tensor).startswith("complex")
+
     def raw(self, position: int, name: str = "", default: Any = None) -> Any:
         """An argument as recorded, by position or by name."""
         args = self.operation.args
@@ -143,6 +147,8 @@ class CallParts:
         """What the operations behind them send back, run by run."""
         self.closed: set[tuple[int, int]] = set()
         """Ways (index of an operation, tensor it reads) whose gradient another has brought."""
+        self.sent: dict[tuple[int, int], float] = {}
+        """Power of the gradient that an operation (by index) sends to a tensor that it reads."""
         self.seeds: dict[int, float] = {}
         """Power of the gradient with which the backward pass starts, by output."""
         self.drawn: dict[Hashable, int] = {}

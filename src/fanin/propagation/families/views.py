@@ -24,6 +24,7 @@ from fanin.propagation.layout import (
 from fanin.propagation.pieces import Pieces
 from fanin.propagation.profile import Profile
 from fanin.propagation.quadrature import Array
+from fanin.propagation.reflection import evenness_of_bins
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, moved_profiles
 
@@ -71,7 +72,12 @@ def same(call: Call) -> State:
     "positive", "_fw_primal",
 )  # fmt: skip
 def same_backward(call: Call) -> list[Pass]:
-    """The gradient passes unchanged."""
+    """The gradient passes unchanged; of that of a complex number only what is real."""
+    made, tensor = call.operation.outputs[0], call.tensor(0)
+    if tensor is not None and call.kind(made).startswith("complex") and call.is_float(tensor):
+        share = (1 + evenness_of_bins(call)) / 2
+        target = call.state(0).axes
+        return [Pass(tensor, lambda pairs: share * fit(pairs, call.made().axes, target))]
     return _through(call, lambda pairs: fit(pairs, call.made().axes, call.state(0).axes))
 
 
