@@ -100,7 +100,14 @@ def _drawn(name: str, shape: tuple[int, ...], assignment: Any) -> State:
         state = with_powers(state, powers)
     drawn = scheme.of if isinstance(scheme, Scaled) else scheme
     mirrored = type(drawn).__name__.startswith("Mirrored")
-    return replace(state, mirrored=mirrored, pieces=_pieces(shape, axes, scheme, state))
+    pieces = _pieces(shape, axes, scheme, state)
+    if pieces is not None and 0.0 in pieces.factors and shape[pieces.axis] <= MOST_PLACES:
+        # Outputs that are exactly 0 are told apart one by one: another tensor may have its own
+        # there, and their product is then 0.
+        powers = np.repeat(pieces.factors, pieces.sizes)
+        others = (1,) * (len(shape) - 1 - pieces.axis)
+        return with_powers(state, powers.reshape((1,) * pieces.axis + (-1, *others)))
+    return replace(state, mirrored=mirrored, pieces=pieces)
 
 
 def _lengths(shape: tuple[int, ...], carrier: Any) -> State | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from fanin.graph.graph import Graph
 from fanin.graph.role import Role
 from fanin.graph.vocabulary import COPIES, NORMS, RESHAPES
+from fanin.planning.auto.codebook import codebook
 from fanin.planning.recipe import Decision, leave
 from fanin.planning.subject import Circumstances, Subject, once_per_model
 from fanin.schemes import Normal
@@ -31,6 +32,9 @@ def embedding(subject: Subject, circumstances: Circumstances) -> Decision:
         return _bias_of_scores(subject, circumstances)
     if role.role is Role.POSITION_TABLE:
         return _positions(subject, circumstances)
+    kept = codebook(subject, circumstances)
+    if kept is not None:
+        return kept
     std = _std(subject, circumstances)
     if role.role is Role.TIED_HEAD:
         factor = _logit_factor(subject, circumstances)
