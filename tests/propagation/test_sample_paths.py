@@ -129,3 +129,31 @@ def test_two_predictions_of_one_model_are_equal():
     assert [s.gradient_rms for s in one.tensors.values()] == [
         s.gradient_rms for s in two.tensors.values()
     ]
+
+
+def test_an_entry_of_a_codebook_is_near_what_it_stands_for():
+    def quantised(m, x):
+        z = m.into(x).permute(0, 2, 3, 1)
+        chosen = torch.cdist(z.reshape(-1, 2), m.book.weight).argmin(1)
+        near = m.book(chosen).view_as(z)
+        loss = (near.detach() - z).square().mean() + 0.5 * (near - z.detach()).square().mean()
+        straight = z + (near - z).detach()
+        return m.out(straight.permute(0, 3, 1, 2)), loss
+
+    def build():
+        into, out = torch.nn.Conv2d(32, 2, 1, bias=False), torch.nn.Conv2d(2, 32, 1, bias=False)
+        torch.nn.init.normal_(into.weight, std=32**-0.5)
+        torch.nn.init.normal_(out.weight, std=2**-0.5)
+        return Module(quantised, into=into, out=out, book=torch.nn.Embedding(64, 2))
+
+    # A matrix of 2 by 2 and 64 entries differ from draw to draw.
+    rows = predicted_and_measured(build, batch(4, 32, 9, 9), draws=60, recipe="auto")
+    compared = 0
+    for signal, rms, truth, gradient, gradient_truth in rows:
+        if len(signal.shape) > 1 and signal.operation in ("sub", "embedding", "add", "convolution"):
+            assert rms == pytest.approx(truth, rel=0.1), f"{signal.operation} {signal.shape}"
+            compared += 1
+            if gradient_truth is not None:
+                where = f"gradient of {signal.operation} {signal.shape}"
+                assert gradient == pytest.approx(gradient_truth, rel=0.15), where
+    assert compared >= 7

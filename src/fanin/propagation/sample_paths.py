@@ -116,7 +116,7 @@ def path_backward(call: Call, outside: Mapping[int, tuple[Array, Profile]]) -> l
         The tensors that received something.
     """
     parts, operation = call.parts, call.operation
-    if call.name == "bernoulli":  # drawn whatever it is written over
+    if call.name in ("bernoulli", "detach"):  # drawn whatever it is written over; cut off
         return []
     tensors = (*operation.inputs, *operation.outputs)
     held = [len(parts.samples[t]) for t in tensors if t in parts.samples]

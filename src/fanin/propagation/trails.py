@@ -10,13 +10,17 @@ from collections.abc import Mapping
 import torch
 
 from fanin.graph.graph import Graph, Operation
-from fanin.graph.vocabulary import COPIES, RESHAPES
+from fanin.graph.vocabulary import COPIES, PERMUTATIONS, RESHAPES
 from fanin.propagation.call import Call, functional_name, resolve
 from fanin.propagation.running import run_drawn
 from fanin.propagation.state import State
 
 MOST_STEPS = 24
 MOST_ELEMENTS = 1 << 18
+_VIEWS = RESHAPES | COPIES | PERMUTATIONS
+_PRODUCTS = frozenset({"convolution", "mm", "addmm"})
+_FEW = 8
+"""Features of which a random matrix makes some directions much stronger than others."""
 _GATHERS = frozenset({"index_select", "gather", "index"})
 _TWINS = frozenset({"detach", "alias"})
 """The same numbers under another name: a maximum without gradient is subtracted from its own."""
@@ -24,10 +28,15 @@ _TWINS = frozenset({"detach", "alias"})
 
 def bring_along(call: Call, runs: int) -> None:
     """Samples of the inputs that are read at several places, and of all between there and here."""
+    owned = [bool(call.graph.tensors[t].of_parameters) for t in call.operation.inputs]
+    by_table = any(owned) and not all(owned)
     for tensor in dict.fromkeys(call.operation.inputs):
         if tensor in call.parts.samples:
             continue
-        for operation in _trail(call.graph, call.states, tensor):
+        trail = _trail(call.graph, call.states, tensor)
+        if by_table and not trail:
+            trail = _shown(call.graph, call.states, tensor)
+        for operation in trail:
             if not _run_step(Call(call.graph, operation, call.states, call.parts), runs):
                 break
 
@@ -63,6 +72,47 @@ def _trail(graph: Graph, states: Mapping[int, State], tensor: int) -> list[Opera
         if operation.name not in _GATHERS:
             waiting += [t for t in operation.inputs if states[t].known is None]
     return [found[k] for k in sorted(found)] if parted and len(found) <= MOST_STEPS else []
+
+
+def _shown(graph: Graph, states: Mapping[int, State], tensor: int) -> list[Operation]:
+    """Views up to a tensor that is compared with a table, from the tensor that they show.
+
+    The entry that is chosen for it stands in the place of what they show, and is compared with
+    that again. Where that was made of few numbers, its features are no strangers to each other: one
+    direction of W x is strong in all rows, and the matrix is run as well.
+    """
+    found: list[Operation] = []
+    while len(found) <= MOST_STEPS:
+        operation = graph.producer.get(tensor)
+        if operation is None or not operation.inputs or len(operation.outputs) != 1:
+            break
+        shown = operation.inputs[0]
+        if operation.name in _PRODUCTS:
+            data, weights = _factors(graph, operation)
+            if data is None or states[data].known is not None or not _is_narrow(graph, weights):
+                break
+            shown = data
+        elif operation.name not in _VIEWS or torch.Size(graph.tensors[shown].shape).numel() != (
+            torch.Size(graph.tensors[tensor].shape).numel()
+        ):
+            break
+        found.append(operation)
+        tensor = shown
+    return found[::-1]
+
+
+def _factors(graph: Graph, operation: Operation) -> tuple[int | None, int]:
+    """What a product reads and its weights; None where it reads no data."""
+    data, weights = operation.inputs[:2]
+    if operation.name == "addmm":
+        data, weights = operation.inputs[1:3]
+    plain = graph.tensors[weights].of_parameters and not graph.tensors[data].of_parameters
+    return (data if plain else None), weights
+
+
+def _is_narrow(graph: Graph, weights: int) -> bool:
+    shape = graph.tensors[weights].shape
+    return torch.Size(shape).numel() <= _FEW * max(shape[:2]) and max(shape[:2]) <= _FEW
 
 
 def _is_followed(graph: Graph, operation: Operation) -> bool:
