@@ -4,6 +4,7 @@ from collections.abc import Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from fanin.graph.graph import Graph, Operation, Ref
@@ -12,6 +13,8 @@ from fanin.propagation.quadrature import Array
 from fanin.propagation.recurrences import Recurrences
 from fanin.propagation.state import State, constant
 from fanin.propagation.weight_draws import WeightDraws
+
+Rows = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
 
 def functional_name(name: str) -> str:
@@ -147,6 +150,8 @@ class CallParts:
         """What the operations behind them send back, run by run."""
         self.closed: set[tuple[int, int]] = set()
         """Ways (index of an operation, tensor it reads) whose gradient another has brought."""
+        self.alike: dict[int, Rows | None] = {}
+        """Which rows of a tensor are one vector in each sample: see ``twins``."""
         self.sent: dict[tuple[int, int], float] = {}
         """Power of the gradient that an operation (by index) sends to a tensor that it reads."""
         self.seeds: dict[int, float] = {}

@@ -17,6 +17,7 @@ from fanin.propagation.layout import broadcast_axes, fit, fit_flat, shape_of
 from fanin.propagation.places import place_of
 from fanin.propagation.quadrature import NODES, Array, expectation
 from fanin.propagation.state import State
+from fanin.propagation.twins import twins
 
 DEEPEST = 200
 """Steps back before two tensors are taken for unrelated; each nests up to four calls of Python's
@@ -96,6 +97,8 @@ class _Finder:
             extra = expectation((x.values - x.mean) * (y.values - y.mean)) - slope
             c = x.base.correlations
             return slope * c + extra * c**2
+        if twins(self.call, one, two):
+            return x.pairs - x.mean**2
         later, other = (two, one) if self._when(two) > self._when(one) else (one, two)
         part = covariance_of_parts(self.graph, states, self.between, one, two, left)
         if part is not None:

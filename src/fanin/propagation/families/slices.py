@@ -113,69 +113,52 @@ def part_of(pairs: Array, given: Axes, target: Axes, dim: int) -> Array:
     return fit(pairs * share.reshape(view), joined, target)
 
 
-def _into(
+def into(
     call: Call, move: Callable[[Array], Array], piece: float = 1.0, carry: Carry | None = None
 ) -> list[Pass]:
+    """The one way back of a part: into the tensor that it was cut from."""
     tensor = call.tensor(0)
     return [] if tensor is None else [Pass(tensor, move, piece=piece, carry=carry)]
 
 
-def _start(call: Call, dim: int) -> int:
+def start_of(call: Call, dim: int) -> int:
     """First index of a slice, or the index of a select."""
     value = call.raw(2, "index" if call.name.startswith("select") else "start", 0) or 0
     n = call.state(0).shape[dim]
     return int(value) + n if int(value) < 0 else min(int(value), n)
 
 
-def _dim(call: Call, value: int) -> int:
+def axis_of(call: Call, value: int) -> int:
+    """An axis of the tensor that is cut, counted from the front."""
     return value % max(len(call.state(0).axes), 1)
 
 
 @forward("slice", "narrow", "slice_copy")
 def slice_(call: Call) -> State:
     """A range of one axis."""
-    dim = _dim(call, call.raw(1, "dim", 0) or 0)
+    dim = axis_of(call, call.raw(1, "dim", 0) or 0)
     view = (call.name, *call.operation.args[1:])
     step = int(call.raw(4, "step", 1) or 1)
-    return sliced(call.state(0), dim, call.shape()[dim], view, _start(call, dim), step)
+    return sliced(call.state(0), dim, call.shape()[dim], view, start_of(call, dim), step)
 
 
 @backward("slice", "narrow", "slice_copy")
 def slice_backward(call: Call) -> list[Pass]:
     """0 outside of the range."""
-    dim = _dim(call, call.raw(1, "dim", 0) or 0)
+    dim = axis_of(call, call.raw(1, "dim", 0) or 0)
     made, target = call.made().axes, call.state(0).axes
     if shape_of(made) == shape_of(target):
-        return _into(call, lambda pairs: fit(pairs, made, target))
-    piece = piece_factor(call.state(0), dim, _start(call, dim), shape_of(made)[dim])
+        return into(call, lambda pairs: fit(pairs, made, target))
+    piece = piece_factor(call.state(0), dim, start_of(call, dim), shape_of(made)[dim])
     step = call.raw(4, "step", 1) or 1
-    start, length = _start(call, dim), shape_of(made)[dim]
+    start, length = start_of(call, dim), shape_of(made)[dim]
     places = slice(start, start + length * step, step)
     carry = placed(shape_of(made), shape_of(target), dim, places)
-    return _into(call, lambda pairs: part_of(pairs, made, target, dim), piece, carry)
-
-
-@forward("select", "select_copy")
-def select(call: Call) -> State:
-    """One index of one axis."""
-    dim = _dim(call, call.raw(1, "dim"))
-    index = _start(call, dim)
-    return without_axis(sliced(call.state(0), dim, 1, ("select", dim, index), index), dim)
-
-
-@backward("select", "select_copy")
-def select_backward(call: Call) -> list[Pass]:
-    """0 at the other indices."""
-    dim = _dim(call, call.raw(1, "dim"))
-    made, target = call.made().axes, call.state(0).axes
-    kept = (*made[:dim], (), *made[dim:])
-    piece = piece_factor(call.state(0), dim, _start(call, dim), 1)
-    carry = restored(dim, placed(shape_of(kept), shape_of(target), dim, _start(call, dim)))
-    return _into(call, lambda pairs: part_of(pairs, kept, target, dim), piece, carry)
+    return into(call, lambda pairs: part_of(pairs, made, target, dim), piece, carry)
 
 
 def _piece_dim(call: Call) -> int:
-    return _dim(call, (call.raw(1, "dim") if call.name == "unbind" else call.raw(2, "dim")) or 0)
+    return axis_of(call, (call.raw(1, "dim") if call.name == "unbind" else call.raw(2, "dim")) or 0)
 
 
 @forward("split", "split_with_sizes", "unsafe_split", "chunk", "unsafe_chunk", "tensor_split",
