@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from building_blocks import Module, batch
-from checks import assert_predicted
+from checks import assert_predicted, forward_only
 from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -16,6 +16,7 @@ from fanin.propagation.nearness import (
     reads_of,
     settled,
 )
+from fanin.propagation.overlapping_maxima import correlation_of_overlap
 
 
 def conv(inputs, outputs, kernel=1, **settings):
@@ -68,6 +69,39 @@ def test_a_skip_beside_a_resized_map():
     parts = lambda: {"a": conv(64, 64), "b": conv(64, 64), "c": conv(64, 32), "d": conv(96, 64)}  # noqa: E731
     inputs = batch(12, 64, 4, 4), batch(12, 64, 8, 8, seed=2)
     assert_predicted(lambda: Module(run, **parts()), inputs, draws=12)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_windows_that_overlap_are_averaged_again(size):
+    def run(m, x):
+        h = F.avg_pool2d(m.a(x), size, stride=2, padding=1)
+        return m.b(F.avg_pool2d(F.relu(h), 2))
+
+    assert_predicted(lambda: Module(run, a=conv(32, 64), b=conv(64, 64)), batch(24, 32, 18, 18),
+                     draws=12)  # fmt: skip
+
+
+@pytest.mark.parametrize(("size", "stride"), [(3, 2), (3, 1), (5, 2)])
+def test_averages_of_maxima_of_windows_that_overlap(size, stride):
+    def run(m, x):
+        h = F.max_pool2d(F.relu(m.a(x)), size, stride)
+        return m.b(F.avg_pool2d(h - h.mean((0, 2, 3), keepdim=True), 3))
+
+    forward_only(lambda: Module(run, a=conv(32, 64), b=conv(64, 64)), batch(24, 32, 21, 21),
+                 draws=12)  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "shared"), [(4, 1), (6, 4), (16, 4)])
+def test_maxima_of_sets_with_numbers_in_common(count, shared):
+    z = np.random.default_rng(5).standard_normal((200_000, 2 * count - shared))
+    one, two = z[:, :count].max(axis=1), z[:, count - shared :].max(axis=1)
+    found = correlation_of_overlap(count, shared)
+    assert found == pytest.approx(np.corrcoef(one, two)[0, 1], abs=0.01)
+
+
+def test_sets_without_or_with_all_numbers_in_common():
+    assert correlation_of_overlap(9, 0) == 0
+    assert correlation_of_overlap(9, 9) == pytest.approx(1, abs=1e-9)
 
 
 def random_kernel(n, seed=0):

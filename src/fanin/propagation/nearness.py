@@ -39,17 +39,20 @@ def off_diagonal(matrix: Array) -> float:
 def settled(kernel: Array) -> Array | None:
     """R of covariances (n, n) of any scale; None for strangers.
 
-    Powers that differ from place to place belong to a profile and are divided out.
+    Powers that differ from place to place belong to a profile and are divided out; places that
+    nothing reaches are as far from all others as the average.
     """
     n = len(kernel)
     roots = np.sqrt(np.maximum(np.diag(kernel), 0.0))
-    if n < 3 or n > MOST or roots.min() <= 1e-6 * roots.max():
+    there = roots > 1e-6 * roots.max()
+    if there.sum() < 3 or n > MOST:
         return None
+    roots = np.where(there, roots, 1.0)
     correlations = kernel / np.outer(roots, roots)
-    level = off_diagonal(correlations)
+    level = off_diagonal(correlations[np.ix_(there, there)])
     if level >= 1 - 1e-6:
         return None
-    found = (correlations - level) / (1 - level)
+    found = np.where(np.outer(there, there), (correlations - level) / (1 - level), 0.0)
     np.fill_diagonal(found, 1.0)
     apart = found[~np.eye(n, dtype=bool)]
     return found if np.abs(apart).max() > LEAST else None

@@ -5,8 +5,17 @@ from collections.abc import Iterable
 import numpy as np
 
 from fanin.propagation.call import Call
-from fanin.propagation.layout import fit, plain_axes
-from fanin.propagation.nearness import NONE, Near, kept, kernel_of, mixed, of_axis, settled
+from fanin.propagation.layout import atom_range, fit, plain_axes
+from fanin.propagation.nearness import (
+    NONE,
+    Near,
+    kept,
+    kernel_of,
+    mixed,
+    of_axis,
+    off_diagonal,
+    settled,
+)
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State
 
@@ -40,11 +49,15 @@ def keep_nearness(call: Call, made: State | None) -> None:
 
 
 def of_products(
-    parts: Iterable[tuple[Array, Array | float, Near]], state: State, own: Near
-) -> Near:
-    """R of a sum of gradients, each times a function of the tensor that it belongs to.
+    total: Array, parts: Iterable[tuple[Array, Array | float, Near]], state: State, own: Near
+) -> tuple[Array, Near]:
+    """Pair moments and R of a sum of gradients, each times a function of the tensor it belongs to.
+
+    Neighbours that are alike in both are so in the product, whose average over all pairs is then
+    more than the product of the averages.
 
     Args:
+        total: pair moments of the sum as products of averages.
         parts: pair moments of a gradient and of the function, and which places of the former are
             alike.
         state: of the tensor.
@@ -54,13 +67,19 @@ def of_products(
     plain, shape = plain_axes(state.shape), state.shape
     made = {}
     for d, n in {d: len(r) for _, _, near in terms for d, r in near.items()}.items():
-        total = np.zeros((n, n))
+        kernel, level = np.zeros((n, n)), 0.0
         for pairs, factor, near in terms:
             same, differ = of_axis(fit(pairs, state.axes, plain), shape, d)
             one, two = (factor, factor) if isinstance(factor, float) else of_axis(
                 fit(factor, state.axes, plain), shape, d)  # fmt: skip
-            total += kernel_of(near.get(d), n, same, differ) * kernel_of(own.get(d), n, one, two)
-        found = settled(total)
+            kernel += kernel_of(near.get(d), n, same, differ) * kernel_of(own.get(d), n, one, two)
+            level += differ * two
+        found = settled(kernel)
         if found is not None:
             made[d] = found
-    return made
+        apart = float(np.trace(kernel)) / n - level
+        if len(state.axes[d]) == 1 and apart > 0:
+            at, more = atom_range(state.axes, d).start, (off_diagonal(kernel) - level) / apart
+            agree, other = np.take(total, 0, at), np.take(total, 1, at)
+            total = np.stack([agree, other + more * (agree - other)], axis=at)
+    return total, made

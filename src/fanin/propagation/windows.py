@@ -6,7 +6,7 @@ import numpy as np
 
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carry, forgotten, resampled
-from fanin.propagation.layout import Axes, atom_range, average_weights, fit, plain_axes
+from fanin.propagation.layout import Axes, atom_range, fit, plain_axes
 from fanin.propagation.nearness import NONE, Near, off_diagonal
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State
@@ -29,14 +29,30 @@ def under_plain(state: State) -> Array:
     return fit(state.pairs, state.axes, plain_axes(state.shape))
 
 
-def window_average(pairs: Array, axes: Axes, dims: Sequence[int], sizes: Sequence[int]) -> Array:
-    """Pair moments of the mean over windows: neighbours share what any two positions share."""
+def window_average(
+    pairs: Array,
+    axes: Axes,
+    dims: Sequence[int],
+    sizes: Sequence[int],
+    shares: Mapping[int, tuple[float, float]] | None = None,
+) -> Array:
+    """Pair moments of the mean over windows.
+
+    Args:
+        pairs: with one atom an axis.
+        axes: of the tensor.
+        dims: over which windows run.
+        sizes: of the windows.
+        shares: by axis, where windows overlap or neighbours are alike: Σ a R a of a window's
+            shares and Σ a R a′ of two windows'; 1/size and 0 elsewhere.
+    """
     for dim, size in zip(dims, sizes, strict=True):
         if size == 1 or not axes[dim]:
             continue
         position = atom_range(axes, dim).start
-        differ = np.take(pairs, 1, position)
-        same = np.tensordot(pairs, average_weights(size), axes=(position, 0))
+        own, other = (shares or {}).get(dim, (1 / size, 0.0))
+        same = np.tensordot(pairs, np.array([own, 1 - own]), axes=(position, 0))
+        differ = np.tensordot(pairs, np.array([other, 1 - other]), axes=(position, 0))
         pairs = np.stack([same, differ], axis=position)
     return pairs
 

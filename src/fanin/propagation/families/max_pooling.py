@@ -9,6 +9,8 @@ from fanin.propagation.call import Call
 from fanin.propagation.carrying import grown
 from fanin.propagation.columns import columns_behind
 from fanin.propagation.layout import atom_range, atoms_of, fit, plain_axes
+from fanin.propagation.nearness import settled
+from fanin.propagation.overlapping_maxima import kernels_of_windows, sharing
 from fanin.propagation.profile import MOST_PLACES
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array
 from fanin.propagation.registry import Pass, backward, forward
@@ -71,6 +73,9 @@ def max_pool(call: Call) -> list[State | None] | None:
     axes = plain_axes(state.shape)
     own = fit(state.pairs, state.axes, axes) - state.mean**2
     relative = own / own.flat[0] if own.flat[0] > 0 else np.ones_like(own)
+    kernels = kernels_of_windows(dict(zip(spatial_axes(call, count), members, strict=True)))
+    relative = sharing(relative, axes, kernels)
+    call.leave_nearness({d: r for d, a in kernels.items() if (r := settled(a)) is not None})
     pairs = resized(first**2 + (second - first**2) * relative, state.shape, call.shape())
     made = gaussian(plain_axes(call.shape()), first, pairs).with_flags(state)
     rest = [None] * (len(call.operation.outputs) - 1)

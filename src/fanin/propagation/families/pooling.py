@@ -7,6 +7,7 @@ import numpy as np
 
 from fanin.propagation.call import Call
 from fanin.propagation.layout import atom_range, fit, plain_axes
+from fanin.propagation.nearness import Near, by_matrices, off_diagonal
 from fanin.propagation.profile import MOST_PLACES, Profile
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
@@ -47,7 +48,14 @@ def average_pool(call: Call) -> State:
     state = call.state(0)
     dims, sizes = _average_windows(call)
     axes = plain_axes(state.shape)
-    pairs = window_average(under_plain(state), axes, dims, [max(round(s), 1) for s in sizes])
+    plain, near = under_plain(state), call.nearness(0)
+    windows = windows_along(call, dims) if near or _overlaps(call, dims, sizes) else None
+    matrices = {} if windows is None else _averages(call, windows, sizes)
+    counts = [max(round(s), 1) for s in sizes]
+    together = _together(matrices, near)
+    shares = {d: (float(np.diag(a).mean()), off_diagonal(a)) for d, a in together.items()}
+    pairs = window_average(plain, axes, dims, counts, shares)
+    call.leave_nearness(by_matrices(plain, state.shape, matrices, near))
     share = 1.0
     if not call.name.lstrip("_").startswith("adaptive"):
         share = _padding_share(call, dims)
@@ -56,7 +64,22 @@ def average_pool(call: Call) -> State:
     made = gaussian(plain_axes(call.shape()), mean, pairs).with_flags(state)
     if call.name.lstrip("_").startswith("adaptive"):
         return with_powers(made, _pooled_profile(state.profile, state.shape, call.shape()))
-    return with_powers(made, _window_powers(call, dims, made))
+    return with_powers(made, _window_powers(call, dims, made, together))
+
+
+def _overlaps(call: Call, dims: Sequence[int], sizes: Sequence[float]) -> bool:
+    """Whether windows hold more numbers than there are."""
+    given, made = call.state(0).shape, call.shape()
+    return any(size * made[d] > 1.01 * given[d] for d, size in zip(dims, sizes, strict=True))
+
+
+def _together(matrices: dict[int, Array], near: Near) -> dict[int, Array]:
+    """Σ a R a′ of the shares a of windows, by axis: (windows, windows)."""
+    found = {}
+    for d, a in matrices.items():
+        whole = a / np.maximum(a.sum(axis=1, keepdims=True), 1e-12)
+        found[d] = np.asarray(whole @ near.get(d, np.eye(a.shape[1])) @ whole.T)
+    return found
 
 
 def _pooled_profile(profile: Profile, given: Sequence[int], made: Sequence[int]) -> Profile:
@@ -74,8 +97,17 @@ def _pooled_profile(profile: Profile, given: Sequence[int], made: Sequence[int])
     return found
 
 
-def _window_powers(call: Call, dims: Sequence[int], made: State) -> Array | None:
-    """Powers of window means place by place: borders average fewer, or padding among them."""
+def _window_powers(
+    call: Call, dims: Sequence[int], made: State, together: dict[int, Array]
+) -> Array | None:
+    """Powers of window means place by place: borders average fewer, or padding among them.
+
+    Args:
+        call: the pool.
+        dims: over which windows run.
+        made: the means, on average.
+        together: see ``_together``.
+    """
     state, count = call.state(0), len(dims)
     kernel = per_axis(call.raw(1), count)
     stride = per_axis(call.raw(2) or kernel, count)
@@ -97,7 +129,8 @@ def _window_powers(call: Call, dims: Sequence[int], made: State) -> Array | None
         inside = np.minimum(starts + k, state.shape[d]) - np.maximum(starts, 0)
         inside = np.maximum(inside, 1)
         if axes[d]:
-            weights = np.stack([1 / inside, 1 - 1 / inside])
+            own = np.diag(together[d]) if d in together else 1 / inside
+            weights = np.stack([own, 1 - own])
             powers = np.tensordot(powers, weights, axes=(0, 0))
         else:
             powers = np.multiply.outer(powers, np.ones(len(inside)))
@@ -134,17 +167,24 @@ def average_pool_backward(call: Call) -> list[Pass]:
     dims, sizes = _average_windows(call)
     windows = windows_along(call, dims)
 
-    def move(pairs: Array) -> Array:
+    def move_near(pairs: Array, near: Near) -> tuple[Array, Near]:
         plain = fit(pairs, made.axes, plain_axes(made.shape))
+        left: Near = {}
         if windows is None:
             found = resized(plain, made.shape, state.shape)
             for d, size in zip(dims, sizes, strict=True):
                 found = found * (made.shape[d] / (state.shape[d] * size))
         else:
-            found = pulled_back(plain, made.shape, state.shape, _averages(call, windows, sizes))
-        return fit(found, plain_axes(state.shape), state.axes)
+            averages = _averages(call, windows, sizes)
+            found = pulled_back(plain, made.shape, state.shape, averages, near)
+            back = {d: a.T for d, a in averages.items()}
+            left = by_matrices(plain, made.shape, back, near)
+        return fit(found, plain_axes(state.shape), state.axes), left
 
-    return [Pass(tensor, move, carry=to_windows(call, dims))]
+    def move(pairs: Array) -> Array:
+        return move_near(pairs, {})[0]
+
+    return [Pass(tensor, move, carry=to_windows(call, dims), move_near=move_near)]
 
 
 def _averages(call: Call, windows: dict[int, Array], sizes: Sequence[float]) -> dict[int, Array]:
