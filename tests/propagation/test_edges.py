@@ -56,7 +56,8 @@ def test_hubs_are_strong_and_are_read_often(reduce, bent):
     def build():
         return Module(run, a=dense(N, N), b=dense(N, N), c=dense(N, N))
 
-    assert_predicted(build, batch(NODES, N), forward=0.06, backward=0.12, draws=8)
+    # Behind means of ReLUs nodes differ by chance as well: an eighth of the gradient's RMS.
+    assert_predicted(build, batch(NODES, N), forward=0.06, backward=0.14, draws=8)
 
 
 def test_a_graph_knows_where_its_direction_is_strong():

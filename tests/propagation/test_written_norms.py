@@ -97,3 +97,32 @@ def test_outputs_of_one_shape_are_differentiated_along_one_direction():
     first = next(row for row in rows if row[0].operation in ("addmm", "mm"))
     assert first[3] == pytest.approx(first[4], rel=0.05)
     assert first[3] > 2.2
+
+
+def test_rows_of_one_power_stay_so_beside_a_small_branch():
+    # |x + b|² of rows with |x|² = n varies by 4 E[b²]/n, not by 2/n: E[1/s²] is 1/E[s²].
+    def run(m, x):
+        h = rms_few(m.a(x))
+        return m.c(rms_few(h + 0.2 * m.b(h)))
+
+    def build():
+        return Module(run, a=dense(N, FEW), b=dense(FEW, FEW), c=dense(FEW, N))
+
+    rows = predicted_and_measured(build, batch(256, N), 24)
+    branch = next(row for row in rows if row[0].module == "b" and row[0].operation == "mm")
+    assert branch[3] == pytest.approx(branch[4], rel=0.04)
+
+
+def test_what_experts_make_of_one_token_stretches_with_it():
+    # Two experts' outputs of degree 2 join a stream: stretching it changes both alike.
+    def run(m, x):
+        h = rms_few(m.a(x))
+        experts = (m.b(h).view(64, 2, 64) * m.c(h).view(64, 2, 64)).sum(1)
+        return m.d(rms_few(h + 0.3 * experts))
+
+    def build():
+        return Module(run, a=dense(64, 64), b=dense(64, 128), c=dense(64, 128), d=dense(64, 64))
+
+    rows = predicted_and_measured(build, batch(64, 64), 24)
+    first = next(row for row in rows if row[0].operation == "rsqrt")
+    assert first[3] == pytest.approx(first[4], rel=0.15)

@@ -42,8 +42,8 @@ def inverse_directions(
     """Σλ²/(Σλ)² of the spectrum of a tensor's features: one over its independent directions.
 
     A fresh matrix to m features adds 1/m to what its input has; the terms of a sum count by their
-    powers. Behind a nonlinearity, a table or a batch the features count as independent, as far as
-    their correlation says.
+    powers, tr (A + B)² = tr A² + tr B² + 2 tr A tr B/m. Behind a nonlinearity, a table or a batch
+    the features count as independent, as far as their correlation says.
     """
     state = states[tensor]
     maker = graph.producer.get(tensor)
@@ -66,8 +66,11 @@ def inverse_directions(
     if name == "add" and len(varying) == 2:
         powers = np.array([states[t].variance for t in varying])
         parts = [inverse_directions(graph, states, t, left - 1) for t in varying]
-        total = powers.sum()
-        return float((powers / total) ** 2 @ parts) if total > 0 else own
+        if powers.sum() <= 0:
+            return own
+        one, two = powers / powers.sum()
+        # Two spectra that know nothing of each other meet in each of the m directions alike.
+        return float(one**2 * parts[0] + two**2 * parts[1] + 2 * one * two / features[0])
     if (name in _LINEAR or "norm" in name or _keeps_features(maker, len(state.axes))) and varying:
         return max(own, inverse_directions(graph, states, varying[0], left - 1))
     return own

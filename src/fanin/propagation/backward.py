@@ -97,24 +97,16 @@ def total_along(gradient: Gradient, state: State) -> Array:
     return total
 
 
-def total_near(
-    gradient: Gradient, state: State, total: Array, own: Near = NONE
-) -> tuple[Array, Near]:
+def total_near(gradient: Gradient, state: State, own: Near = NONE) -> Near:
     """Which places of a tensor's gradient are alike, all sources together.
 
-    Args:
-        gradient: of the tensor.
-        state: of the tensor.
-        total: its pair moments.
-        own: which places of the tensor are alike: their slopes are, too.
-
-    Returns:
-        Its pair moments, neighbours counted as what they are, and R by axis.
+    ``own`` says which of the tensor are: their slopes are alike, too.
     """
     if not any(component.near for component in gradient.values()):
-        return total, NONE
-    parts = ((c.pairs, _slope_moments(c, state), c.near) for c in gradient.values())
-    return of_products(total, parts, state, own)
+        return NONE
+    return of_products(
+        ((c.pairs, _slope_moments(c, state), c.near) for c in gradient.values()), state, own
+    )
 
 
 def total_by_value(gradient: Gradient) -> Array | None:
@@ -260,13 +252,15 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient], se
             slope = component.slope * way.slope  # type: ignore[operator]
             profile, factor = carry(component.profile, component.pairs, component.near)
             pairs, near = moved(component.pairs, component.near)
+            piece = component.piece
+            if target.pieces is not None and state.pieces is None and profile is not None:
+                piece = target.pieces.met(profile)  # behind a function that bends
             arriving[source] = _Component(
-                pairs * factor, slope, component.piece, profile, near, component.opposite
+                pairs * factor, slope, piece, profile, near, component.opposite
             )
     else:
         total = total_pairs(gradients[out], state, pieces=way.through_matrix, mirrored=way.mirrored)
-        own = call.parts.near.get(out, NONE)
-        total, near = total_near(gradients[out], state, total, own)
+        near = total_near(gradients[out], state, call.parts.near.get(out, NONE))
         profile, factor = carry(total_profile(gradients[out], state), total, near)
         if way.move_radial is not None:
             pairs = way.move_radial(total, stranger) * factor
@@ -360,5 +354,5 @@ def _join(
     out = operation.outputs[k]
     pairs = total_pairs(gradients[out], states[out])
     profile = total_profile(gradients[out], states[out])
-    pairs, near = total_near(gradients[out], states[out], pairs)
+    near = total_near(gradients[out], states[out])
     gradients[out] = {("joined", out): _Component(pairs, profile=profile, near=near)}

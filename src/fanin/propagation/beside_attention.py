@@ -37,12 +37,24 @@ def beside_attention(call: Call, tensor: int, stretched: Collection[int] = ()) -
         if softmax is None:
             return 1.0
         shares = call.parts.kept(softmax, "shares")
-        first = call.tensor(0 if call.name == "bmm" else 1)
-        by_query = tensor == first
+        first = 0 if call.name == "bmm" else 1
+        if tensor not in (call.tensor(first), call.tensor(first + 1)):
+            return _part_of_logits(call, shares)
+        by_query = tensor == call.tensor(first)
     else:
         return 1.0
     row, column, strangers, _ = along_rows(shares)
     return (row if by_query else column) / strangers if strangers > 0 else 1.0
+
+
+def _part_of_logits(call: Call, shares: Shares) -> float:
+    """A position bias b that is added to the logits s: b = f s + a stranger, f = E[b²]/E[s²]."""
+    row, _, strangers, _ = along_rows(shares)
+    whole, part = call.made().variance, call.state(0).variance
+    if strangers <= 0 or whole <= 0:
+        return 1.0
+    # Products are a part of the logits too, and receive that much less than all of them would.
+    return 1 + min(part / whole, 1.0) * (row / strangers - 1) / shares.kind.part
 
 
 def keys_of_values(call: Call) -> tuple[int, int, float] | None:

@@ -18,6 +18,7 @@ from fanin.propagation.profile import Profile, settled
 from fanin.propagation.quadrature import Array
 
 SEED = 0x66616E696E  # "fanin": users seed inputs with 0, and must not draw this tensor
+_NEXT, _BELOW = 1_000_003, (1 << 61) - 1
 MOST_PLACED = 1 << 12
 """Directions of more elements count as even from place to place."""
 MOST_COUNTED = 1 << 16
@@ -25,8 +26,15 @@ MOST_COUNTED = 1 << 16
 
 
 def direction(shape: Sequence[int]) -> torch.Tensor:
-    """Normal numbers of unit RMS, the same for every call with one shape."""
-    generator = torch.Generator().manual_seed(SEED)
+    """Normal numbers of unit RMS, the same for every call with one shape.
+
+    Outputs of as many numbers in another shape have a direction of their own: along one and the
+    same, gradients of a model's streams would add up.
+    """
+    seed = SEED
+    for n in shape:
+        seed = (seed * _NEXT + n + 1) % _BELOW
+    generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(tuple(shape), generator=generator)
     return drawn / drawn.square().mean().sqrt()
 

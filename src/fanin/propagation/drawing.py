@@ -63,6 +63,8 @@ def draw_state(state: State, shape: tuple[int, ...], seed: int, runs: int) -> to
             drawn = np.interp(drawn, base.values, state.values)
     else:
         drawn = np.full_like(drawn, state.mean)
+    if state.pieces is not None:
+        drawn = drawn * np.sqrt(state.pieces.powers(len(shape)))
     return torch.from_numpy(np.ascontiguousarray(drawn))
 
 

@@ -9,6 +9,7 @@ from fanin.propagation.call import Call, functional_name
 from fanin.propagation.layout import Axes
 from fanin.propagation.logit_rows import within
 from fanin.propagation.quadrature import NODES, Array, expectation
+from fanin.propagation.written_norms import written_norm
 
 _OVER_ROWS = ("native_layer_norm", "_fused_rms_norm", "rms_norm")
 _ROWS_KEPT = {"view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "_to_copy",
@@ -56,6 +57,17 @@ def varies(call: Call, tensor: int, few: float, left: int) -> float:
     if name in _ROWS_KEPT and call.states[first.tensor].shape[-1:] == shape[-1:]:
         return varies(call, first.tensor, few, left - 1)
     second = maker.args[1] if len(maker.args) > 1 else None
+    if name in ("mul", "div"):
+        own = Call(call.graph, maker, call.states, call.parts)
+        norm = written_norm(own)
+        if norm is not None:
+            return 0.0 if norm.dims == (len(shape) - 1,) else few
+        scale = own.state(1)
+        if scale.is_constant and call.states[first.tensor].shape == shape:
+            return varies(call, first.tensor, few, left - 1)
+        if name == "mul" and isinstance(second, Ref) and call.states[first.tensor].is_constant:
+            return varies(call, second.tensor, few, left - 1)
+        return few
     if name in ("add", "sub") and isinstance(second, Ref):
         one, two = call.states[first.tensor], call.states[second.tensor]
         p, q = one.second_moment, two.second_moment

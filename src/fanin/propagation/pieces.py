@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+import numpy as np
+
+from fanin.propagation.quadrature import Array
+
 
 @dataclass(frozen=True)
 class Pieces:
@@ -27,6 +31,19 @@ class Pieces:
             total += max(shared, 0) * factor
             begin += size
         return total / length if length else 1.0
+
+    def powers(self, rank: int) -> Array:
+        """Powers place by place, of mean 1, for a tensor of ``rank`` axes."""
+        shape = [1] * rank
+        shape[self.axis] = -1
+        places = np.repeat(self.factors, self.sizes)
+        return np.asarray(places / places.mean()).reshape(shape)
+
+    def met(self, profile: Array) -> float:
+        """What a tensor with these powers place by place meets, over what an even one would."""
+        if profile.shape[self.axis] == 1:
+            return 1.0
+        return float((profile * self.powers(profile.ndim)).mean() / profile.mean())
 
     def part(self, start: int, length: int) -> "Pieces | None":
         """The stretches within a range; None where it lies in one stretch."""

@@ -172,6 +172,22 @@ def at_places(state: State, dim: int, places: object) -> State:
     )
 
 
+def with_places_of_pieces(state: State) -> State:
+    """The same numbers, their pieces told as powers place by place, for functions that bend."""
+    pieces, base = state.pieces, state.base
+    if pieces is None or len(set(pieces.factors)) < 2 or base.mean != 0.0:
+        return state
+    powers = pieces.powers(len(state.axes))
+    shape = powers.shape if base.profile is None else base.profile.shape
+    if np.prod(np.broadcast_shapes(powers.shape, shape)) > MOST_PLACES:
+        return state
+    inner, _ = settled(powers if base.profile is None else base.profile * powers)
+    pairs = base.pairs if inner is None else base.pairs / overlaps(np.sqrt(inner), state.axes)
+    pairs = pairs * (float(base.pairs.flat[0]) / float(pairs.flat[0]))
+    base = replace(base, profile=inner, pairs=pairs)
+    return replace(state, pieces=None, profile=inner, base=base)
+
+
 def moved_profiles(state: State, move: Callable[[Profile], Profile]) -> tuple[Profile, Profile]:
     """Profiles of a state and of its base after a view."""
     same = state.profile is state.base.profile

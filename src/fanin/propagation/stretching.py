@@ -26,6 +26,8 @@ _LINEAR = {
     "slice", "select", "split", "split_with_sizes", "unsafe_split", "chunk", "neg",
     "unbind", "cat", "index", "index_select",
 }  # fmt: skip
+_PARTS = {"slice", "select", "split", "split_with_sizes", "unsafe_split", "chunk", "unbind"}
+_EVEN = 1e-6
 _AVERAGES = {"mean", "sum"}
 _LENGTHS = {"linalg_vector_norm": 1, "norm": 1, "std": 1, "var": 2}
 _PRODUCTS = {"mm": (0, 1), "addmm": (1, 2), "bmm": (0, 1), "_grouped_mm": (0, 1)}
@@ -54,7 +56,8 @@ def through(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]:
         degree = _LENGTHS[name] * (stretched[inputs[0]].degree or 0.0)
         return {operation.outputs[0]: whole_times(call.made(), degree)}
     if name in _AVERAGES:
-        return _average(call, stretched[inputs[0]])
+        site = call.states[next(iter(stretched))]
+        return _average(call, stretched[inputs[0]], prod(site.shape[:-1]))
     if name in _LINEAR:
         return _linear(call, stretched)
     if name in FUSED:
@@ -87,10 +90,16 @@ def _turned(call: Call, stretch: Stretch | None, *, centre: bool = False) -> Str
     return Stretch(None, None, left * made.second_moment / q, 0.0)
 
 
-def _average(call: Call, stretch: Stretch) -> dict[int, Stretch]:
+def _average(call: Call, stretch: Stretch, rows: int) -> dict[int, Stretch]:
+    """A sum over features, over places, or over what the experts made of one of ``rows`` tokens."""
     state, made, out = call.state(0), call.made(), call.operation.outputs[0]
     if made.shape[-1:] != state.shape[-1:]:
         return {out: STATISTIC if stretch.degree is None else whole_times(made, stretch.degree)}
+    if prod(made.shape[:-1]) == rows < prod(state.shape[:-1]):
+        if stretch.degree is not None:
+            return {out: whole_times(made, stretch.degree)}
+        q = state.second_moment
+        return {out: scaled(stretch, made.second_moment / q if q > 0 else 0.0)}
     count = prod(state.shape) / max(prod(made.shape), 1)
     each = stretch.square / count if call.name == "mean" else stretch.square * count
     return {out: _one_of(made, each, stretch, 1 / count)}
@@ -131,7 +140,14 @@ def _linear(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]:
         return {out: whole_times(call.states[out], degree) for out in operation.outputs}
     if len(held) != 1:
         raise Ended
-    return dict.fromkeys(operation.outputs, held[0])
+    if operation.name not in _PARTS:
+        return dict.fromkeys(operation.outputs, held[0])
+    # A part of more power than the whole changes by more.
+    q = call.state(0).second_moment
+    ratios = {out: call.states[out].second_moment / q if q > 0 else 1.0
+              for out in operation.outputs}  # fmt: skip
+    return {out: held[0] if abs(ratio - 1) <= _EVEN else scaled(held[0], ratio)
+            for out, ratio in ratios.items()}  # fmt: skip
 
 
 def _matrix_product(call: Call, stretched: Mapping[int, Stretch]) -> dict[int, Stretch]:

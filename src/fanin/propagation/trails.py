@@ -2,7 +2,8 @@
 
 Two edges of a graph with one end in common carry one node's number, and a softmax over the edges
 of that node does not see it.  Samples of such tensors are therefore drawn where the places are
-still apart, and brought to the operation through everything that lies between.
+still apart, and brought to the operation through everything that lies between.  So are running
+sums: they only grow where their terms are positive.
 """
 
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ _PRODUCTS = frozenset({"convolution", "mm", "addmm"})
 _FEW = 8
 """Features of which a random matrix makes some directions much stronger than others."""
 _GATHERS = frozenset({"index_select", "gather", "index"})
+_RUNNING = frozenset({"cumsum"})
+_COMPARES = frozenset({"lt", "le", "gt", "ge"})
 _TWINS = frozenset({"detach", "alias"})
 """The same numbers under another name: a maximum without gradient is subtracted from its own."""
 
@@ -39,6 +42,18 @@ def bring_along(call: Call, runs: int) -> None:
         for operation in trail:
             if not _run_step(Call(call.graph, operation, call.states, call.parts), runs):
                 break
+
+
+def orders_running_sums(call: Call) -> bool:
+    """Whether positions are compared with running sums, such as those of durations.
+
+    What such a comparison says of one sum it says of all that are larger: its answers are no
+    strangers to each other, and which one a position belongs to is their difference.
+    """
+    if functional_name(call.operation.name) not in _COMPARES:
+        return False
+    trails = [_trail(call.graph, call.states, t) for t in dict.fromkeys(call.operation.inputs)]
+    return any(operation.name in _RUNNING for trail in trails for operation in trail)
 
 
 def _run_step(call: Call, runs: int) -> bool:
@@ -68,7 +83,7 @@ def _trail(graph: Graph, states: Mapping[int, State], tensor: int) -> list[Opera
         if any(t not in states for t in operation.inputs):
             continue
         found[operation.index] = operation
-        parted |= operation.name in _GATHERS | _TWINS
+        parted |= operation.name in _GATHERS | _TWINS | _RUNNING
         if operation.name not in _GATHERS:
             waiting += [t for t in operation.inputs if states[t].known is None]
     return [found[k] for k in sorted(found)] if parted and len(found) <= MOST_STEPS else []
@@ -125,7 +140,7 @@ def _is_followed(graph: Graph, operation: Operation) -> bool:
     if any(torch.Size(info.shape).numel() > MOST_ELEMENTS for info in infos):
         return False
     name = functional_name(operation.name)
-    if name in _GATHERS or name in RESHAPES | COPIES:
+    if name in _GATHERS | _RUNNING or name in RESHAPES | COPIES:
         return True
     function = resolve(operation.name, operation.overload)
     return function is not None and torch.Tag.pointwise in function.tags

@@ -16,6 +16,7 @@ from fanin.propagation.sample_paths import carry_on, in_loop, made_of_runs
 from fanin.propagation.sampling import sample_forward
 from fanin.propagation.signs import with_its_sign
 from fanin.propagation.state import State, constant, independent, measured
+from fanin.propagation.trails import orders_running_sums
 
 MOST_KNOWN = 1 << 22
 """Constants of more elements are carried as moments, not as values."""
@@ -119,8 +120,8 @@ def _step(
         return
     outcome: Outcome | None = made_of_nothing(call)
     if outcome is None:
-        rule = forward_rule(call.name)
-        outcome = rule(call) if rule is not None else pointwise_forward(call)
+        rule = None if orders_running_sums(call) else forward_rule(call.name) or pointwise_forward
+        outcome = None if rule is None else rule(call)
     if outcome is None:
         outcome = sample_forward(call)
     outcomes = [outcome] if isinstance(outcome, State) else list(outcome)

@@ -14,6 +14,7 @@ from fanin.propagation.algebra import added, scaled
 from fanin.propagation.alignment import averaged_values, queries_of_product, raised, tied_power
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import contracted
+from fanin.propagation.cosines import bounded_cosines
 from fanin.propagation.echo import echo, left_of_rows
 from fanin.propagation.layout import (
     Arrangement,
@@ -193,7 +194,7 @@ def product(call: Call, i: int, j: int, letters: tuple[str, str, str]) -> State:
         one = mirrored_input(one)
     made = contract(one, two, *letters)
     if call.name == "bmm":
-        made = averaged_values(call, made)
+        made = bounded_cosines(call, averaged_values(call, made))
     data, weight = call.tensor(i), call.tensor(j)
     if call.name in ("mm", "addmm") and data is not None and weight is not None:
         made = raised(made, tied_power(call, data, weight))

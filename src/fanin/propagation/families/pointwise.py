@@ -32,7 +32,13 @@ from fanin.propagation.quadrature import (
     refined,
 )
 from fanin.propagation.registry import Pass
-from fanin.propagation.state import State, function_of, gaussian, measured
+from fanin.propagation.state import (
+    State,
+    function_of,
+    gaussian,
+    measured,
+    with_places_of_pieces,
+)
 
 _STEP = 15
 PICKS = slice(_STEP // 2, None, _STEP)
@@ -68,7 +74,9 @@ def _forward(call: Call) -> State | None:
         if values is None:
             return None
         finer = partial(_finer, call, varying, states)
-        made = function_of(first, _tamed(values), finer).with_flags(*states.values())
+        made = function_of(with_places_of_pieces(first), _tamed(values), finer).with_flags(
+            *states.values()
+        )
         return _hidden(call, varying[0], first, made, states)
     if len(varying) == 2:
         return _two_arguments(call, varying, states)
