@@ -97,16 +97,24 @@ def total_along(gradient: Gradient, state: State) -> Array:
     return total
 
 
-def total_near(gradient: Gradient, state: State, own: Near = NONE) -> Near:
+def total_near(
+    gradient: Gradient, state: State, total: Array, own: Near = NONE
+) -> tuple[Array, Near]:
     """Which places of a tensor's gradient are alike, all sources together.
 
-    ``own`` says which of the tensor are: their slopes are alike, too.
+    Args:
+        gradient: of the tensor.
+        state: of the tensor.
+        total: its pair moments.
+        own: which places of the tensor are alike: their slopes are, too.
+
+    Returns:
+        Its pair moments, neighbours counted as what they are, and R by axis.
     """
     if not any(component.near for component in gradient.values()):
-        return NONE
-    return of_products(
-        ((c.pairs, _slope_moments(c, state), c.near) for c in gradient.values()), state, own
-    )
+        return total, NONE
+    parts = ((c.pairs, _slope_moments(c, state), c.near) for c in gradient.values())
+    return of_products(total, parts, state, own)
 
 
 def total_by_value(gradient: Gradient) -> Array | None:
@@ -260,7 +268,8 @@ def _send(call: Call, way: Pass, number: int, gradients: dict[int, Gradient], se
             )
     else:
         total = total_pairs(gradients[out], state, pieces=way.through_matrix, mirrored=way.mirrored)
-        near = total_near(gradients[out], state, call.parts.near.get(out, NONE))
+        own = call.parts.near.get(out, NONE)
+        total, near = total_near(gradients[out], state, total, own)
         profile, factor = carry(total_profile(gradients[out], state), total, near)
         if way.move_radial is not None:
             pairs = way.move_radial(total, stranger) * factor
@@ -354,5 +363,5 @@ def _join(
     out = operation.outputs[k]
     pairs = total_pairs(gradients[out], states[out])
     profile = total_profile(gradients[out], states[out])
-    near = total_near(gradients[out], states[out])
+    pairs, near = total_near(gradients[out], states[out], pairs)
     gradients[out] = {("joined", out): _Component(pairs, profile=profile, near=near)}
