@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from fanin.graph.graph import Operation, Ref
 from fanin.propagation.algebra import centred_pairs, mean_pairs
 from fanin.propagation.attention_parts import softmax_behind
 from fanin.propagation.call import Call, functional_name
 from fanin.propagation.layout import Axes
 from fanin.propagation.logit_rows import within
+from fanin.propagation.profile import even
 from fanin.propagation.quadrature import NODES, Array, expectation
+from fanin.propagation.state import State
 from fanin.propagation.written_norms import written_norm
 
 _OVER_ROWS = ("native_layer_norm", "_fused_rms_norm", "rms_norm")
@@ -73,12 +77,28 @@ def varies(call: Call, tensor: int, few: float, left: int) -> float:
         p, q = one.second_moment, two.second_moment
         if one.shape == two.shape and p + q > 0:
             both = [varies(call, ref.tensor, few, left - 1) for ref in (first, second)]
-            found = (both[0] * p * p + both[1] * q * q + 2 * few * p * q) / (p + q) ** 2
-            return float(min(found, max(few, *both)))
+            share, mass = _shares_by_row(one, two)
+            rest = 1 - share
+            found = both[0] * share**2 + both[1] * rest**2 + 2 * few * share * rest
+            return float(min((mass * found).sum(), max(few, *both)))
     return few
 
 
 _PRODUCTS = ("mm", "addmm")
+
+
+def _shares_by_row(one: State, two: State) -> tuple[Array, Array]:
+    """The first summand's share of each row's power, and how much each row counts.
+
+    What is divided by a row's power is large where the row is weak: tokens of zeros hold nothing
+    but what the branches add.
+    """
+    rank = len(one.shape)
+    powers = [state.second_moment * even(state.profile, rank) for state in (one, two)]
+    p, q = (power.mean(axis=-1) for power in powers)
+    total = p + q
+    inverse = np.where(total > 0, 1 / np.where(total > 0, total, 1.0), 0.0)
+    return p * inverse, inverse / inverse.sum()
 
 
 def _of_averages(call: Call, tensor: int) -> float | None:
