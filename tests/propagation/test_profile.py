@@ -192,3 +192,15 @@ def test_masks_written_in_parts_are_seen_by_the_softmax():
         # One draw's logits, and with them Σ a², differ by some percent from the next one's.
         squares = [shares(fanin.measure(build(), batch(4, 24, N))) ** 2 for _ in range(12)]
     assert found == pytest.approx(np.mean(squares) ** 0.5, rel=0.05)
+
+
+def test_windows_that_padding_empties_ask_for_nothing():
+    # 36 windows of 36 places: their logits have 36³ powers, fewer than are told apart.
+    def run(m, x):
+        x = F.pad(x, (0, 0, 0, 8, 0, 8)).unflatten(1, (6, 6)).unflatten(3, (6, 6))
+        x = x.transpose(2, 3).reshape(36, 36, N)
+        return torch.bmm(m.q(x), m.k(x).transpose(1, 2))
+
+    layers = lambda: {"q": dense(), "k": dense()}  # noqa: E731
+    inputs = batch(1, 28, 28, N)
+    forward_only(lambda: Module(run, **layers()), inputs, draws=8)

@@ -7,6 +7,7 @@ matrix turns into q′ = n_in σ² q and attention into Σ a² q_v + Σ a a′ �
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from math import prod
 
 import numpy as np
 
@@ -128,15 +129,16 @@ def _powers(
         zip(letters[1], two.shape, strict=True)
     )
     operands: list[object] = []
-    size = 1
+    uneven: set[str] = set()
     for state, labels in ((one, letters[0]), (two, letters[1])):
         # Axes of length 1 are left out: an einsum over the rest, summed axes at full length.
         profile = even(state.profile, len(state.axes))
         kept = [i for i, n in enumerate(profile.shape) if n != 1]
         operands += [profile.reshape([profile.shape[i] for i in kept]),
                      [ord(labels[i]) - 97 for i in kept]]  # fmt: skip
-        size *= max(int(np.prod([lengths[labels[i]] for i in kept if labels[i] in letters[2]])), 1)
-    if size > MOST_PLACES:
+        uneven |= {labels[i] for i in kept}
+    # Windows or samples along which both differ count once.
+    if prod(lengths[c] for c in uneven if c in letters[2]) > MOST_PLACES:
         return None
     here = {k for labels in (operands[1], operands[3]) for k in labels}  # type: ignore[attr-defined]
     rest = [ord(c) - 97 for c in letters[2] if ord(c) - 97 in here]
