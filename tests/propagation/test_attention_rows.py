@@ -1,10 +1,13 @@
 """Tokens that are weaker than others: they ask for nothing, and are asked for by chance."""
 
+import numpy as np
 import pytest
 import torch
 from building_blocks import Module, N, batch, dense
 from checks import predicted_and_measured
 from torch.nn import functional as F  # noqa: N812
+
+from fanin.propagation.alignment import query_alignment
 
 
 def rows_of(run, x, names="qkvo", draws=24):
@@ -79,3 +82,20 @@ def test_where_logits_are_huge_one_key_takes_all():
     rows = rows_of(run, batch(4, 20, N))
     average = [r for r in rows if r[0].operation == "bmm"][-1]
     assert average[1] == pytest.approx(average[2], rel=0.25)
+
+
+@pytest.mark.parametrize("held", [(12, 12), (12, 4), (9, 1)])
+def test_queries_of_windows_with_few_tokens_hear_few_keys(held):
+    # Even shares of 12 keys, of which a window holds so many; keys and values of 10 directions.
+    rng, n, keys = np.random.default_rng(0), 10, 12
+    here = np.arange(keys) < np.array(held)[:, None]
+    powers = np.zeros(2)
+    for _ in range(2000):
+        x, other, g = (rng.standard_normal((2, keys, n)) * here[..., None] for _ in range(3))
+        for kind, k in enumerate((x, other)):
+            powers[kind] += (np.einsum("wqn,wkn,wkm->wqm", g, x, k) ** 2).sum()
+    profile = here[..., None] / here.mean()
+    # Of n Gaussian numbers a token's own square is 2/n more than of many.
+    assert query_alignment(1 / n, 1 / keys, profile) == pytest.approx(
+        powers[0] / powers[1], rel=0.15
+    )

@@ -222,11 +222,15 @@ def query_alignment(share: float, squares: float, keys: Profile) -> float:
     Args:
         share: 1/n, see ``leaning``.
         squares: Σ a² of a row.
-        keys: powers of the keys: what is weak as a key is weak as a value.
+        keys: powers of the keys: what is weak as a key is weak as a value. Queries of windows
+            in which the keys are weak are so, too.
     """
     if squares <= 0:
         return 1.0
-    powers = 1.0 if keys is None else float(np.mean(keys**2))
+    powers = 1.0
+    if keys is not None:
+        one, two = (p.mean(axis=(-2, -1)) for p in (keys, keys**2))
+        powers = float((one * two).mean() / (one**3).mean())
     return 1 + share * max(1 / (squares * powers) - 1, 0.0)
 
 
