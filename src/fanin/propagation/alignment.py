@@ -27,13 +27,16 @@ from fanin.propagation.attention_parts import (
 from fanin.propagation.call import Call, functional_name
 from fanin.propagation.columns import numbering_columns
 from fanin.propagation.covariance import covariance
+from fanin.propagation.few import varies
 from fanin.propagation.layout import atoms_of, fit
 from fanin.propagation.logit_gradients import left_along_unit_queries
 from fanin.propagation.logit_rows import within
 from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.quadrature import Array
-from fanin.propagation.softmax_shares import Shares
+from fanin.propagation.softmax_shares import Shares, picked_beyond
 from fanin.propagation.state import State, gaussian
+
+_ROWS_BACK = 12
 
 
 def inverse_directions(
@@ -104,18 +107,29 @@ def leaning(graph: Graph, states: Mapping[int, State], key: int, value: int) -> 
     return inverse_directions(graph, states, one)
 
 
-def leaning_power(value: State, shares: Shares, share: float) -> float:
+def leaning_power(call: Call, value: int, shares: Shares, share: float) -> float:
     """What leaning adds to E[y²] of attention's output.
 
     Along the query's direction two keys that are picked both lie on its side: E[Σ a a′ z z′] over
     pairs of different keys, near s² of the logits' spread s where keys are many and s is small.
+    A key that is picked is long in that direction, too: where rows differ in length, it is longer
+    than others; behind a norm it has so much less in all other directions.
 
     Args:
-        value: what is averaged.
+        call: the operation that averages.
+        value: id of what is averaged.
         shares: of the keys.
         share: see ``leaning``.
     """
-    return share * within(value, len(value.axes) - 2) * shares.lean
+    if share == 0.0:
+        return 0.0
+    state, source = call.states[value], read_from(call.graph, value)
+    lean = shares.lean
+    if source is not None and source in call.states:
+        few = 2 / max(call.states[source].shape[-1], 1)
+        free = min(varies(call, source, few, _ROWS_BACK) / few, 1.0)
+        lean += free * picked_beyond(round(shares.keys), round(shares.std, 3), shares.kind)
+    return share * within(state, len(state.axes) - 2) * max(lean, 0.0)
 
 
 def leaning_together(
@@ -201,7 +215,7 @@ def averaged_values(call: Call, made: State) -> State:
     together = None
     if query is not None:
         together = leaning_together(call.graph, call.states, query, two, made)
-    power = leaning_power(call.state(1), kept, share)
+    power = leaning_power(call, two, kept, share)
     return raised(made, power, asking(logits, dim, made), together)
 
 

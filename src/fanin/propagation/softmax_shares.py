@@ -51,6 +51,15 @@ def share_moments(
     )
 
 
+@lru_cache(maxsize=4096)
+def picked_beyond(keys: int, std: float, kind: LogitKind = GAUSSIAN) -> float:
+    """E[Σ a² (z² − 1)]: by how much keys that are picked exceed others in their own products."""
+    if keys <= 1 or std == 0.0 or keys > 1 << 20:
+        return 0.0
+    z, shares = drawn_rows(keys, round(std, 3), kind)
+    return float((shares**2 * (z**2 - 1)).sum(axis=1).mean())
+
+
 def moments_of_rows(
     counts: Array, std: float, kind: LogitKind = GAUSSIAN
 ) -> tuple[Array, Array, Array, Array]:

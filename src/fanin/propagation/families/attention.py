@@ -86,7 +86,7 @@ def fused_attention(call: Call) -> list[State | None]:
         share = leaning(call.graph, call.states, keys, values)
         call.parts.keep(call.operation, "leaning", share)
         last = len(logits.axes) - 1
-        power = leaning_power(value, shares, share)
+        power = leaning_power(call, values, shares, share)
         queries, together = call.tensor(0), None
         if share and queries is not None:
             together = leaning_together(call.graph, call.states, queries, values, out)
