@@ -34,10 +34,13 @@ class LogitKind:
     Args:
         directions: numbers of the unit vectors whose cosines the products are; 0 for Gaussians.
         part: share of the products in the variance of a row's logits; the rest are biases.
+        sphere: dimensions of the sphere that the keys were read from, whatever the queries' length;
+            0 for keys of all lengths.
     """
 
     directions: int = 0
     part: float = 1.0
+    sphere: int = 0
 
 
 GAUSSIAN = LogitKind()
@@ -57,9 +60,9 @@ def drawn_rows(keys: int, std: float, kind: LogitKind) -> tuple[Array, Array]:
     # The same rows for every std, of exactly unit variance within: chance is no function of it.
     z = z / np.sqrt(((z - z.mean(axis=1, keepdims=True)) ** 2).mean() * keys / (keys - 1))
     products = z
-    if kind.directions:
+    n = kind.directions or kind.sphere
+    if n:
         # The first of n numbers over their length, for the others' χ² drawn beside it.
-        n = kind.directions
         others = generator.chisquare(n - 1, z.shape) if n > 1 else np.zeros_like(z)
         products = z / np.sqrt((z**2 + others) / n)
     logits = products
@@ -68,6 +71,23 @@ def drawn_rows(keys: int, std: float, kind: LogitKind) -> tuple[Array, Array]:
         logits = kind.part**0.5 * products + (1 - kind.part) ** 0.5 * biases
     shares = np.exp(std * (logits - logits.max(axis=1, keepdims=True)))
     return products, shares / shares.sum(axis=1, keepdims=True)
+
+
+def left_of_values(products: Array, shares: Array, directions: int) -> Array:
+    """How much the values of a row's keys differ, over that of strangers, for each of its keys.
+
+    Values are read from the tokens on the sphere that the keys were read from. What a gradient has
+    along the query, cosine² = 1/n of it, meets z − Σ a z; the rest what a token of √n in all has
+    left beside its z, (n − z²)/(n − 1).
+
+    Args:
+        products: z, of unit variance.
+        shares: a.
+        directions: n.
+    """
+    along = (products - (shares * products).sum(axis=1, keepdims=True)) ** 2 / directions
+    aside = (1 - 1 / directions) * (directions - products**2).clip(min=0) / (directions - 1)
+    return np.asarray(along + aside)
 
 
 def kind_of_logits(

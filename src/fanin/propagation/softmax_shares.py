@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from fanin.propagation.layout import Arrangement, Axes, atom_range, atoms_of, fit, shape_of
-from fanin.propagation.logit_rows import GAUSSIAN, LogitKind, drawn_rows
+from fanin.propagation.logit_rows import GAUSSIAN, LogitKind, drawn_rows, left_of_values
 from fanin.propagation.profile import MOST_PLACES, Profile, levels, settled
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array
 from fanin.propagation.state import State, gaussian
@@ -43,9 +43,12 @@ def share_moments(
     squares = shares**2
     total = squares.sum(axis=1, keepdims=True)
     lean = (shares * z).sum(axis=1) ** 2 - (squares * z**2).sum(axis=1)
+    own = squares * (1 - 2 * shares + total)
+    if kind.sphere:
+        own = own * left_of_values(z, shares, kind.sphere)
     return (
         float(squares.mean()),
-        float((squares * (1 - 2 * shares + total)).mean()),
+        float(own.mean()),
         max(float(lean.mean()), 0.0),
         float((total**2).mean()),
     )

@@ -19,6 +19,7 @@ from fanin.propagation.carrying import Carried, Carry, contracted, weighted
 from fanin.propagation.families.linear import contract, contracted_pairs
 from fanin.propagation.layout import Axes, atom_range, fit, shape_of
 from fanin.propagation.logit_rows import GAUSSIAN, LogitKind, within
+from fanin.propagation.logit_sources import of_normed_tokens
 from fanin.propagation.profile import Profile, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
@@ -69,6 +70,7 @@ def fused_attention(call: Call) -> list[State | None]:
     if call.raw(causal_at, "is_causal", False):
         rows, columns = logits.shape[-2:]
         blocked = torch.ones(rows, columns).tril().logical_not()
+    kind = of_normed_tokens(call.graph, call.states, call.parts, kind, call.tensor(1))
     shares = softmax_shares(logits, -1, blocked, kind)
     used = shares.state
     p = float(call.raw(dropout_at, "dropout_p", 0.0) or 0.0)

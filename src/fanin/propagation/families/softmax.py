@@ -3,10 +3,12 @@
 import numpy as np
 
 from fanin.propagation.algebra import shifted
+from fanin.propagation.attention_parts import keys_behind
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import weighted
 from fanin.propagation.layout import fit
 from fanin.propagation.logit_rows import kind_of_logits
+from fanin.propagation.logit_sources import of_normed_tokens
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.softmax_shares import Shares, softmax_gradient, softmax_shares
 from fanin.propagation.state import State, gaussian
@@ -18,6 +20,8 @@ def softmax(call: Call) -> State:
     logits = call.state(0)
     dim = int(call.raw(1, "dim")) % max(len(logits.axes), 1)
     kind = kind_of_logits(call.graph, call.states, call.operation, dim)
+    keys = keys_behind(call.graph, call.operation)
+    kind = of_normed_tokens(call.graph, call.states, call.parts, kind, keys)
     shares = softmax_shares(logits, dim, logits.blocked, kind)
     call.parts.keep(call.operation, "shares", shares)
     return shares.state
