@@ -173,3 +173,21 @@ def test_the_direction_of_a_small_output_is_known():
     )  # fmt: skip
     ((gradient, truth),) = [row[3:] for row in rows if row[0].operation == "convolution"]
     assert gradient == pytest.approx(truth, rel=0.05)
+
+
+@pytest.mark.parametrize("copies", [3, 12])
+def test_copies_of_one_channel_count_as_one_weight(copies):
+    # Σ w over copies is one number for each of 4 taps: 1/s² of 4 has twice the mean of 1/s̄².
+    def build():
+        def run(m, x):
+            return m.b(m.norm(m.a(F.elu(x.repeat(1, copies, 1, 1)))).relu())
+
+        a, b = nn.Conv2d(copies, 96, 2, 2, bias=False), nn.Conv2d(96, 32, 1, bias=False)
+        nn.init.normal_(a.weight, std=(4 * copies) ** -0.5)
+        nn.init.normal_(b.weight, std=96**-0.5)
+        return Module(run, a=a, b=b, norm=nn.BatchNorm2d(96))
+
+    rows = predicted_and_measured(build, batch(12, 1, 12, 12), draws=24)
+    made = next(r for r in rows if r[0].operation == "convolution")
+    # 1/χ² of 4 has no variance: 24 draws of 96 channels know its root to 5 %.
+    assert made[3] == pytest.approx(made[4], rel=0.2)

@@ -15,6 +15,7 @@ import numpy as np
 from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.call import Call
 from fanin.propagation.few import rows_apart, spread_of_power, varies
+from fanin.propagation.layout import atom_range
 from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation
 from fanin.propagation.state import State
 from fanin.propagation.taps import behind_padding, inverse_taps_of_places, reads_of_taps
@@ -163,7 +164,9 @@ def _by_weights(call: Call) -> tuple[float, float, float]:
         return 0.0, 0.0, 1.0
     if weight.mean**2 > 0.01 * weight.second_moment:
         return 0.0, 0.0, 1.0
-    inputs = weight.shape[1] if convolves else weight.shape[0]
+    channels = weight.shape[1] if convolves else weight.shape[0]
+    axis = len(x.shape) - len(weight.shape) + 1 if convolves else len(x.shape) - 1
+    inputs = channels / (1 + (channels - 1) * _alike(x, axis) ** 2)
     together = alone = 2 / inputs
     if convolves:
         reads = reads_of_taps(call)
@@ -176,11 +179,24 @@ def _by_weights(call: Call) -> tuple[float, float, float]:
     variance = expectation(squares)
     kurtosis = expectation(squares**2) / variance**2
     held = kurtosis - 1
-    if inputs == 1 and normalised_by_channel(call):
+    if channels == 1 and normalised_by_channel(call):
         # Of the same channel the norm before has fixed the mean square.
         held -= (expectation(squares * NODES**2) / variance - 1) ** 2 / 2
     uneven = places + own * max(kurtosis / 3 - 1, 0.0)
     return together, uneven, (1 - own) * (1 + places) + own * held / 2
+
+
+def _alike(state: State, axis: int) -> float:
+    """Correlation of two channels, over samples and positions: copies of one count as one."""
+    inside = atom_range(state.axes, axis)
+    if not inside:
+        return 0.0
+    elsewhere = tuple(int(p not in inside) for p in range(state.pairs.ndim))
+    other = tuple(int(p in inside) for p in range(state.pairs.ndim))
+    both = (1,) * state.pairs.ndim
+    own = state.second_moment - float(state.pairs[elsewhere])
+    shared = float(state.pairs[other]) - float(state.pairs[both])
+    return float(np.clip(shared / own, 0.0, 1.0)) if own > 0 else 0.0
 
 
 def normalised_by_channel(call: Call) -> bool:
