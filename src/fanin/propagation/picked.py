@@ -32,8 +32,7 @@ class Picks:
         spread = [index.expand(shape) for index in indices]
         self.lengths = tuple(lengths)
         self.indices = tuple(
-            index.long() % max(n, 1)
-            for index, n in zip(spread, lengths, strict=True)
+            index.long() % max(n, 1) for index, n in zip(spread, lengths, strict=True)
         )
         self.shape = tuple(self.indices[0].shape)
 
