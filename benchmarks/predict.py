@@ -212,7 +212,9 @@ def _ready(model: torch.nn.Module) -> None:
         module.training = isinstance(module, _BatchNorm)
 
 
-def score(build: Any, recipe: str, seed: int, draws: int) -> tuple[Score, fanin.Signals]:
+def score(
+    build: Any, recipe: str, seed: int, draws: int, seconds: float
+) -> tuple[Score, fanin.Signals]:
     torch.manual_seed(seed)
     model, inputs = build()
     _ready(model)
@@ -230,7 +232,7 @@ def score(build: Any, recipe: str, seed: int, draws: int) -> tuple[Score, fanin.
             runs.append(fanin.measure(model, inputs))
         measured, errors = pooled(runs)
         unclear = any(2 * f > FORWARD or 2 * g > BACKWARD for f, g in errors.values())
-        if not unclear or len(runs) >= MOST_DRAWS or time.process_time() - began > MOST_SECONDS:
+        if not unclear or len(runs) >= MOST_DRAWS or time.process_time() - began > seconds:
             break
     predicted = fanin.predict(model, inputs, plan)
     found = Score()
@@ -247,6 +249,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=(), help="parts of names")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--draws", type=int, default=8, help="draws of the weights at a time")
+    parser.add_argument("--seconds", type=float, default=MOST_SECONDS, help="of draws, at most")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -265,7 +268,9 @@ def main() -> None:
             if width > 32:
                 widen(width // 32)
             try:
-                found, predicted = score(build, options.recipe, options.seed, options.draws)
+                found, predicted = score(
+                    build, options.recipe, options.seed, options.draws, options.seconds
+                )
                 break
             except ImportError:
                 break
