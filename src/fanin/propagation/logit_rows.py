@@ -116,10 +116,10 @@ def kind_of_logits(
         tensor = refs[0]
     if product is None:
         return GAUSSIAN
-    whole, own = within(states[source.tensor], dim), within(states[of_products], dim)
-    same_axes = graph.tensors[of_products].shape == graph.tensors[source.tensor].shape
-    part = min(own / whole, 1.0) if whole > 0 and same_axes else 1.0
-    part = round(part, 2) or 0.01
+    part, whole = 1.0, within(states[source.tensor], dim)
+    # Behind a view that brings the heads apart the axes are others.
+    if whole > 0 and graph.tensors[of_products].shape == graph.tensors[source.tensor].shape:
+        part = round(min(within(states[of_products], dim) / whole, 1.0), 2) or 0.01
     first = 1 if product.name == "baddbmm" else 0
     factors = [a.tensor for a in product.args[first : first + 2] if isinstance(a, Ref)]
     directions = graph.tensors[factors[0]].shape[-1] if factors else 0
