@@ -56,8 +56,9 @@ def test_hubs_are_strong_and_are_read_often(reduce, bent):
     def build():
         return Module(run, a=dense(N, N), b=dense(N, N), c=dense(N, N))
 
-    # Behind means of ReLUs nodes differ by chance as well: an eighth of the gradient's RMS.
-    assert_predicted(build, batch(NODES, N), forward=0.06, backward=0.14, draws=8)
+    # Known to be short: behind means of ReLUs 12 to 14 % at every width from 192 to 512.
+    backward = 0.14 if bent and reduce is means else 0.12
+    assert_predicted(build, batch(NODES, N), forward=0.06, backward=backward, draws=8)
 
 
 def test_a_graph_knows_where_its_direction_is_strong():

@@ -36,12 +36,14 @@ def _cosines(call: Call) -> Array | None:
 def _directions(call: Call, position: int) -> int | None:
     """Dimensions of the unit vectors that are multiplied; None where they have other lengths."""
     source = origin(call.graph, call.tensor(position))
-    maker = None if source is None else call.graph.producer.get(source)
+    if source is None:
+        return None
+    maker = call.graph.producer.get(source)
     if maker is None or not _may_normalise(maker):
         return None
     norm = written_norm(Call(call.graph, maker, call.states, call.parts))
     count = call.state(position).shape[-1 if position == 0 else -2]
-    if norm is None or norm.dims != (len(call.graph.tensors[source].shape) - 1,):  # type: ignore[index]
+    if norm is None or norm.dims != (len(call.graph.tensors[source].shape) - 1,):
         return None
     if call.graph.tensors[norm.source].shape[-1] != count:
         return None
