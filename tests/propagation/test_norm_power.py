@@ -13,9 +13,11 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812
 
 import fanin
+from fanin.propagation import numbers_behind_norms
 from fanin.propagation.cotangent import direction, pairs_of_direction
 from fanin.propagation.data_moments import pair_moments_of
-from fanin.propagation.norm_power import NormPower, chi_square, normalised_values
+from fanin.propagation.norm_power import NormPower, chi_square
+from fanin.propagation.normalised_values import normalised_values
 from fanin.propagation.quadrature import WEIGHTS
 from fanin.propagation.taps import inverse_taps_of_places
 
@@ -148,10 +150,10 @@ def test_channels_of_a_depthwise_convolution_receive_gradients_of_their_own():
 def test_taps_of_a_place():
     net = conv(512, 512, 3, 512, padding=1)
     found = []
-    rule = fanin.propagation.norm_power.inverse_taps_of_places
+    rule = numbers_behind_norms.inverse_taps_of_places
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            fanin.propagation.norm_power,
+            numbers_behind_norms,
             "inverse_taps_of_places",
             lambda call: found.append(rule(call)) or found[-1],
         )

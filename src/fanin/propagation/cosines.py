@@ -8,7 +8,7 @@ is of a Gaussian number with the same variance 1/n.
 from fanin.graph.graph import Operation, Ref
 from fanin.propagation.attention_parts import origin
 from fanin.propagation.call import Call
-from fanin.propagation.norm_power import normalised_values
+from fanin.propagation.normalised_values import normalised_values
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State, distributed
 from fanin.propagation.written_norms import written_norm

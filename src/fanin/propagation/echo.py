@@ -13,7 +13,7 @@ import numpy as np
 
 from fanin.graph.graph import Operation
 from fanin.propagation.call import Call, functional_name
-from fanin.propagation.norm_power import VIEWS, norm_behind, normalised_by_channel, only_reader
+from fanin.propagation.norm_neighbours import VIEWS, norm_behind, normalised_by_channel, only_reader
 from fanin.propagation.quadrature import NODES, Array, expectation
 from fanin.propagation.state import State
 from fanin.propagation.taps import behind_padding, inverse_taps_of_places

@@ -27,7 +27,7 @@ from fanin.propagation.layout import (
     plain_axes,
 )
 from fanin.propagation.nearness import Near
-from fanin.propagation.norm_power import taken_back_by_weights
+from fanin.propagation.numbers_behind_norms import taken_back_by_weights
 from fanin.propagation.profile import MOST_PLACES, even
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward

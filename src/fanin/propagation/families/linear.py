@@ -26,7 +26,7 @@ from fanin.propagation.layout import (
     fit,
     sum_weights,
 )
-from fanin.propagation.norm_power import taken_back_by_weights
+from fanin.propagation.numbers_behind_norms import taken_back_by_weights
 from fanin.propagation.profile import MOST_PLACES, even
 from fanin.propagation.quadrature import Array, expectation, pair_moments
 from fanin.propagation.registry import Pass, backward, forward

@@ -27,11 +27,9 @@ from fanin.propagation.factors import mover, times
 from fanin.propagation.families.views import reshaped
 from fanin.propagation.layout import Axes, fit, fit_flat
 from fanin.propagation.norm_parts import levelled_parts, powers_of_parts
-from fanin.propagation.norm_power import (
-    NormPower,
-    normalised_values,
-    power_of_norm,
-)
+from fanin.propagation.norm_power import NormPower
+from fanin.propagation.normalised_values import normalised_values
+from fanin.propagation.numbers_behind_norms import power_of_norm
 from fanin.propagation.own_direction import without_own_direction
 from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.profile import reshaped as reshaped_profile
