@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fanin.propagation.families.max_pooling import correlation_of_maxima
+from fanin.propagation.maxima import correlation_of_maxima
 
 
 @pytest.mark.parametrize("count", [2, 4, 9, 16])

@@ -14,6 +14,7 @@ import numpy as np
 from fanin.graph.graph import Operation
 from fanin.propagation.call import Call, functional_name
 from fanin.propagation.norm_neighbours import VIEWS, norm_behind, normalised_by_channel, only_reader
+from fanin.propagation.norm_settings import ROW_NORMS
 from fanin.propagation.quadrature import NODES, Array, expectation
 from fanin.propagation.state import State
 from fanin.propagation.taps import behind_padding, inverse_taps_of_places
@@ -21,7 +22,6 @@ from fanin.propagation.taps import behind_padding, inverse_taps_of_places
 _STRAIGHT = 1e-6
 _LEAST = 0.05
 """First orders of a large share would take all of it and more."""
-_LAYER = ("native_layer_norm", "_fused_rms_norm", "rms_norm")
 
 
 def echo(call: Call, data: int, weight: int, gates: Array | None) -> Array | None:
@@ -169,7 +169,7 @@ def _rows_behind(call: Call) -> bool:
         reader = only_reader(call.graph, tensor)
         if reader is None:
             return False
-        if functional_name(reader.name) in _LAYER:
+        if functional_name(reader.name) in ROW_NORMS:
             return True
         if reader.name not in VIEWS:
             return False

@@ -10,12 +10,12 @@ from fanin.propagation.attention_parts import softmax_behind
 from fanin.propagation.call import Call, functional_name
 from fanin.propagation.layout import Axes
 from fanin.propagation.logit_rows import within
+from fanin.propagation.norm_settings import ROW_NORMS
 from fanin.propagation.profile import even
 from fanin.propagation.quadrature import NODES, Array, expectation
 from fanin.propagation.state import State
 from fanin.propagation.written_norms import written_norm
 
-_OVER_ROWS = ("native_layer_norm", "_fused_rms_norm", "rms_norm")
 _ROWS_KEPT = {"view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "_to_copy",
               "squeeze", "unsqueeze", "alias", "contiguous", "expand", "select"}  # fmt: skip
 _FURTHEST = 12
@@ -50,7 +50,7 @@ def varies(call: Call, tensor: int, few: float, left: int) -> float:
     if maker is None or left == 0 or not maker.inputs:
         return few
     name = functional_name(maker.name)
-    if name in _OVER_ROWS:
+    if name in ROW_NORMS:
         return 0.0
     if name in _PRODUCTS:
         return (1 + few) * (1 + _of_rows_read(call, maker, left - 1)) - 1
@@ -154,7 +154,7 @@ def _of_rows_read(call: Call, product: Operation, left: int) -> float:
         if maker is None or not isinstance(first, Ref):
             return 0.0
         name = functional_name(maker.name)
-        if name in _OVER_ROWS or name in _PRODUCTS or name in ("add", "sub"):
+        if name in ROW_NORMS or name in _PRODUCTS or name in ("add", "sub"):
             break
         given = call.states[first.tensor]
         if given.shape[-1:] != (features,):

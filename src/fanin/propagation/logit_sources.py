@@ -14,12 +14,12 @@ from fanin.propagation.alignment import inverse_directions
 from fanin.propagation.attention_parts import is_weight, origin, read_from
 from fanin.propagation.call import Call, CallParts
 from fanin.propagation.logit_rows import LogitKind
+from fanin.propagation.norm_settings import ROW_NORMS
 from fanin.propagation.state import State
 from fanin.propagation.written_norms import written_norm
 
 _MANY = 64
 """So many directions are as good as infinitely many."""
-_NORMS = {"native_layer_norm", "_fused_rms_norm", "rms_norm"}
 
 
 def _before_its_scale(graph: Graph, tensor: int | None) -> int | None:
@@ -49,7 +49,7 @@ def of_normed_tokens(
     maker = None if source is None else graph.producer.get(source)
     if source is None or maker is None or source not in states:
         return kind
-    if maker.name not in _NORMS:
+    if maker.name not in ROW_NORMS:
         norm = written_norm(Call(graph, maker, states, parts))
         if norm is None or norm.dims != (len(graph.tensors[source].shape) - 1,):
             return kind

@@ -2,6 +2,7 @@
 
 from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.call import Call
+from fanin.propagation.norm_settings import takes_own_statistics
 
 _PRODUCTS = ("convolution", "mm", "addmm")
 VIEWS = {"view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "_to_copy",
@@ -46,10 +47,7 @@ def norm_behind(call: Call) -> Operation | None:
         return None
     if call.graph.tensors[tensor].shape[1] % channels:
         return None
-    trains = reader.name == "_batch_norm_with_update" or (
-        len(reader.args) > 5 and bool(reader.args[5]) and "no_training" not in reader.name
-    )
-    return reader if trains else None
+    return reader if takes_own_statistics(reader) else None
 
 
 def only_reader(graph: Graph, tensor: int) -> Operation | None:

@@ -5,8 +5,6 @@ a matrix product, the few weights of each channel have a part in its power, and 
 them again on its way back through them.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from fanin.propagation.call import Call
@@ -14,36 +12,32 @@ from fanin.propagation.few import rows_apart, spread_of_power, varies
 from fanin.propagation.layout import atom_range
 from fanin.propagation.norm_neighbours import norm_behind, normalised_by_channel, product_behind
 from fanin.propagation.norm_power import NormPower
+from fanin.propagation.norm_settings import ROW_NORMS, NormSettings
 from fanin.propagation.quadrature import NODES, expectation
 from fanin.propagation.state import State
 from fanin.propagation.taps import behind_padding, inverse_taps_of_places, reads_of_taps
 
-_OVER_ROWS = ("native_layer_norm", "_fused_rms_norm", "rms_norm")
 
-
-def power_of_norm(
-    call: Call, view: State, dims: Sequence[int], eps: float, *, centre: bool, power: float
-) -> NormPower:
+def power_of_norm(call: Call, view: State, settings: NormSettings, power: float) -> NormPower:
     """What a recorded norm divides by.
 
     Args:
         call: the norm.
         view: its input under the axes that the statistics run over.
-        dims: those axes.
-        eps: ε.
-        centre: whether the mean is taken off.
+        settings: of the norm.
         power: q.
     """
-    source, spread = call.tensor(0), spread_of_power(view.pairs, view.axes, dims, centre)
+    source = call.tensor(0)
+    spread = spread_of_power(view.pairs, view.axes, settings.dims, settings.centre)
     bounded = spread
     weights = uneven = 0.0
-    if call.name in _OVER_ROWS and source is not None:
+    if call.name in ROW_NORMS and source is not None:
         spread, weights = rows_apart(varies(call, source, spread, 12), spread)
     behind = None if source is None else product_behind(call, source)
-    if behind is not None and call.name not in _OVER_ROWS:
+    if behind is not None and call.name not in ROW_NORMS:
         weights, uneven, factor = _by_weights(behind)
         spread *= factor
-    return NormPower(power, eps, min(spread, 2.0), weights, uneven, bounded)
+    return NormPower(power, settings.eps, min(spread, 2.0), weights, uneven, bounded)
 
 
 def _by_weights(call: Call) -> tuple[float, float, float]:

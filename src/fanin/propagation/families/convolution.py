@@ -1,37 +1,26 @@
-"""Convolutions: strides, dilations, groups, zero padding, transposed.
+"""Convolutions: strides, dilations, groups, zero padding, transposed."""
 
-Along each axis a table says which input position every (output position, tap) reads.  From it
-follow the share of taps that padding leaves valid, for one position and for pairs, forwards and
-backwards, whatever the stride.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from math import prod
 
 import numpy as np
 
-from fanin.propagation.algebra import added
+from fanin.propagation.algebra import added, summed_pairs
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import forgotten
 from fanin.propagation.echo import echo
 from fanin.propagation.families.linear import mirrored_input
 from fanin.propagation.families.views import reshaped
-from fanin.propagation.layout import (
-    Arrangement,
-    Axes,
-    atoms_of,
-    fit,
-    fit_flat,
-    plain_axes,
-)
+from fanin.propagation.layout import fit, fit_flat, plain_axes
 from fanin.propagation.nearness import Near
 from fanin.propagation.numbers_behind_norms import taken_back_by_weights
 from fanin.propagation.profile import MOST_PLACES, even
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.state import State, gaussian, with_powers
+from fanin.propagation.tap_pairs import Counts, Line, line, spread, with_bits, without_bits
 from fanin.propagation.taps import (
     behind_padding,
     nearness_of_taps,
@@ -41,119 +30,43 @@ from fanin.propagation.taps import (
 )
 from fanin.propagation.windows import under_plain
 
-
-@dataclass(frozen=True)
-class Line:
-    """One spatial axis: sums over taps, per output position and per input position.
-
-    ``table[i, j]`` for bits i (pair of outputs: same or other position) and j (same or other
-    tap): the mean number of valid tap pairs. The input positions of such a pair agree in
-    ``[0, 0]`` and are taken to differ otherwise.
-    """
-
-    forward: tuple[tuple[float, float], tuple[float, float]]
-    backward: tuple[tuple[float, float], tuple[float, float]]
-
-
-@lru_cache(maxsize=1024)
-def line(size: int, out: int, taps: int, stride: int, padding: int, dilation: int) -> Line:
-    """Tap counts along one axis of a convolution from ``size`` to ``out`` positions."""
-    rows = np.minimum(np.arange(out), 4096)
-    reads = rows[:, None] * stride - padding + np.arange(taps)[None, :] * dilation
-    valid = (reads >= 0) & (reads < size)
-    forward = _counts(valid)
-    # Turned round: for each input position, which (tap) reaches it from a valid output.
-    reached = np.zeros((size, taps), dtype=bool)
-    for tap in range(taps):
-        inside = valid[:, tap]
-        reached[reads[inside, tap], tap] = True
-    return Line(forward, _counts(reached))
-
-
-def _counts(valid: np.ndarray) -> tuple[tuple[float, float], tuple[float, float]]:
-    n = len(valid)
-    v = valid.astype(float)
-    per_tap, per_row = v.sum(0), v.sum(1)
-    same_same = per_row.mean()
-    same_other = (per_row**2).mean() - same_same
-    if n > 1:
-        other_same = ((per_tap**2).sum() - per_tap.sum()) / (n * (n - 1))
-        all_pairs = (per_row.sum() ** 2 - (per_row**2).sum()) / (n * (n - 1))
-        other_other = all_pairs - other_same
-    else:
-        other_same, other_other = same_same, same_other
-    return (float(same_same), float(same_other)), (float(other_same), float(other_other))
-
-
-def _single(pairs: Array, axes: Axes) -> tuple[Axes, Array]:
-    """Every axis as one atom, axes of length 1 as one atom too: rank-many bits."""
-    arrangement = Arrangement(atoms_of(axes), [pairs])
-    position = 0
-    for axis in axes:
-        for _ in range(len(axis) - 1):
-            arrangement.join(position)
-        position += 1 if axis else 0
-    array = arrangement.arrays[0]
-    for i, axis in enumerate(axes):
-        if not axis:
-            array = np.stack([array, array], axis=i)
-    return axes, array
-
-
-def _unsingle(full: Array, shape: Sequence[int]) -> Array:
-    """Back: axes of length 1 lose their atom."""
-    for i in reversed(range(len(shape))):
-        if shape[i] == 1:
-            full = np.take(full, 0, i)
-    return full
-
-
-def spread(
-    x: Array,
-    w: Array,
-    lines: Sequence[tuple[tuple[float, float], tuple[float, float]]],
-    channels: int,
-) -> Array:
-    """Pair moments of Σ w x over channels and taps.
-
-    Args:
-        x: bits (sample, channel, *space).
-        w: bits (output channel, input channel, *taps).
-        lines: counts of valid tap pairs per spatial axis.
-        channels: input channels of one group.
-
-    Returns:
-        Bits (sample, output channel, *space).
-    """
-    space = len(lines)
-    sample, channel_out, channel_in = 0, 1, 2
-    out_bits = list(range(3, 3 + space))
-    tap_bits = list(range(3 + space, 3 + 2 * space))
-    in_bits = list(range(3 + 2 * space, 3 + 3 * space))
-    operands: list[object] = [
-        x, [sample, channel_in, *in_bits], w, [channel_out, channel_in, *tap_bits],
-        np.array([channels, channels * (channels - 1)], float), [channel_in],
-    ]  # fmt: skip
-    for k, counts in enumerate(lines):
-        # Input positions agree only where neither the output position nor the tap differs.
-        table = np.zeros((2, 2, 2))
-        for i in range(2):
-            for j in range(2):
-                table[i, j, 1 if i or j else 0] = counts[i][j]
-        operands += [table, [out_bits[k], tap_bits[k], in_bits[k]]]
-    return np.asarray(
-        np.einsum(*operands, [sample, channel_out, *out_bits], optimize="greedy")  # type: ignore[call-overload]
-    )
+_NAMES = ("convolution", "convolution_overrideable", "mkldnn_convolution", "cudnn_convolution",
+          "_convolution")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class _Plan:
+    """How a convolution connects channels and positions.
+
+    Args:
+        groups: of channels.
+        transposed: whether it is the backward pass of a plain one.
+        lines: tap pairs along each spatial axis, of the plain one.
+        per_group_in: input channels of a group.
+        per_group_out: output channels of a group.
+        batched: whether there is an axis of samples.
+    """
+
     groups: int
     transposed: bool
     lines: tuple[Line, ...]
     per_group_in: int
     per_group_out: int
     batched: bool
+
+    @property
+    def outputs(self) -> list[Counts]:
+        """Tap pairs of output positions."""
+        return [ln.backward if self.transposed else ln.forward for ln in self.lines]
+
+    @property
+    def inputs(self) -> list[Counts]:
+        """Tap pairs of input positions."""
+        return [ln.forward if self.transposed else ln.backward for ln in self.lines]
+
+    def with_samples(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """A shape with an axis of samples, of length 1 where there is none."""
+        return shape if self.batched else (1, *shape)
 
 
 def _plan(call: Call, x: Sequence[int], padding: Sequence[int]) -> _Plan:
@@ -173,13 +86,13 @@ def _plan(call: Call, x: Sequence[int], padding: Sequence[int]) -> _Plan:
     return _Plan(groups, False, lines, w[1], w[0] // groups, len(x) == space + 2)
 
 
-def _bits(state: State, rank: int) -> Array:
-    axes = ((),) * (rank - len(state.axes)) + state.axes
-    return _single(state.pairs, axes)[1]
+def _bits_of_weight(weight: State, *, output_first: bool) -> Array:
+    """Bits (output channel, input channel, *taps), or with the channels the other way round."""
+    bits = with_bits(weight.pairs, weight.axes, len(weight.axes))
+    return bits if output_first else bits.swapaxes(0, 1)
 
 
-@forward("convolution", "convolution_overrideable", "mkldnn_convolution", "cudnn_convolution",
-         "_convolution")  # fmt: skip
+@forward(*_NAMES)
 def convolution(call: Call) -> State:
     """N σ² q times the share of taps that padding leaves."""
     weight = call.state(1)
@@ -187,17 +100,13 @@ def convolution(call: Call) -> State:
     plan = _plan(call, x.shape, before)
     if weight.mirrored and x.mirrored:
         x = mirrored_input(x)
-    rank = len(weight.axes)
-    w = _bits(weight, rank)
-    if plan.transposed:
-        w = w.swapaxes(0, 1)
-    counts = [(ln.backward if plan.transposed else ln.forward) for ln in plan.lines]
-    found = spread(_bits(x, rank), w, counts, plan.per_group_in)
-    shape = call.shape()
-    full_shape = shape if plan.batched else (1, *shape)
-    mean = x.mean * weight.mean * plan.per_group_in * prod(c[0][0] for c in counts)
-    made = gaussian(plain_axes(shape), mean, _unsingle(found, full_shape))
-    made = with_powers(made, _powers(call, plan, x, prod(c[0][0] for c in counts)))
+    rank, shape = len(weight.axes), call.shape()
+    w = _bits_of_weight(weight, output_first=not plan.transposed)
+    found = spread(with_bits(x.pairs, x.axes, rank), w, plan.outputs, plan.per_group_in)
+    taps = prod(counts[0][0] for counts in plan.outputs)
+    mean = x.mean * weight.mean * plan.per_group_in * taps
+    made = gaussian(plain_axes(shape), mean, without_bits(found, plan.with_samples(shape)))
+    made = with_powers(made, _powers(call, plan, x, taps))
     given = under_plain(call.state(0)), call.nearness(0)
     call.leave_nearness(nearness_of_taps(call, *given, back=False))
     bias = call.optional(2)
@@ -235,84 +144,83 @@ def _powers(call: Call, plan: _Plan, inner: State, taps: float) -> Array | None:
     return found if plan.batched else found[0]
 
 
-@backward("convolution", "convolution_overrideable", "mkldnn_convolution", "cudnn_convolution",
-          "_convolution")  # fmt: skip
+@backward(*_NAMES)
 def convolution_backward(call: Call) -> list[Pass]:
     """The transposed convolution of g; the weight sums g x over samples and positions."""
-    made, weight, x = call.made(), call.state(1), call.state(0)
+    weight, x = call.state(1), call.state(0)
     plan = _plan(call, x.shape, settings_of(call, len(weight.shape) - 2)[1])
-    rank = len(weight.axes)
-
-    def full(pairs: Array, axes: Axes) -> Array:
-        axes = ((),) * (rank - len(axes)) + axes
-        return _single(pairs, axes)[1]
-
-    def to_input(pairs: Array) -> Array:
-        w = _bits(weight, rank)
-        if not plan.transposed:
-            w = w.swapaxes(0, 1)
-        counts = [(ln.forward if plan.transposed else ln.backward) for ln in plan.lines]
-        g = full(pairs, made.axes)
-        found = spread(g, w, counts, plan.per_group_out)
-        if plan.groups > 1 and plan.per_group_in * plan.groups > 1:
-            # Channels of another group are read by other weights.
-            apart = [np.stack([np.take(a, 1, k)] * 2, axis=k) for a, k in ((g, 1), (w, 1))]
-            other = spread(apart[0], apart[1], counts, plan.per_group_out)[:, 1]
-            near = (plan.per_group_in - 1) / (plan.per_group_in * plan.groups - 1)
-            found[:, 1] = near * found[:, 1] + (1 - near) * other
-        found = found * taken_back_by_weights(call)
-        shape = x.shape if plan.batched else (1, *x.shape)
-        plain = _unsingle(found, shape)
-        return fit(plain, plain_axes(x.shape), x.axes)
-
-    def to_weight(pairs: Array) -> Array:
-        g, bits = full(pairs, made.axes), _bits(x, rank)
-        # dW[o, i, t] = Σ over samples and positions of g[o] x[i]: sum pairs of both.
-        samples = made.shape[0] if plan.batched else 1
-        total = np.zeros((2, 2, *(2,) * (rank - 2)))
-        product = g[:, :, None] * bits[:, None]  # sample, out, in, *space
-        positions = [
-            (ln.forward[0][0] / max(weight.shape[2 + k], 1))
-            * made.shape[len(made.shape) - (rank - 2) + k]
-            if not plan.transposed
-            else float(x.shape[len(x.shape) - (rank - 2) + k])
-            for k, ln in enumerate(plan.lines)
-        ]
-        summed = np.tensordot(np.array([samples, samples * (samples - 1)], float), product, (0, 0))
-        for n in positions:
-            summed = np.tensordot(summed, np.array([n, n * max(n - 1, 0.0)], float), axes=(2, 0))
-        view = summed.reshape(2, 2, *(1,) * (rank - 2))
-        total[...] = view
-        # Other taps read other positions: pairs of taps keep what differing positions share.
-        if plan.transposed:
-            total = total.swapaxes(0, 1)
-        return fit(_unsingle(total, weight.shape), plain_axes(weight.shape), weight.axes)
-
-    def to_input_near(pairs: Array, near: Near) -> tuple[Array, Near]:
-        plain = fit(pairs, made.axes, plain_axes(made.shape))
-        return to_input(pairs), nearness_of_taps(call, plain, near, back=True)
-
+    source, kernel, bias = (call.tensor(position) for position in range(3))
     passes = []
-    carries = to_places(call), forgotten
-    for position, (move, carry) in enumerate(zip((to_input, to_weight), carries, strict=True)):
-        tensor = call.tensor(position)
-        if tensor is not None:
-            mirrored = weight.mirrored and position == 0
-            by_value = partial(echo, call, 0, 1) if position == 0 and not mirrored else None
-            near = to_input_near if position == 0 else None
-            passes.append(Pass(tensor, move, by_value=by_value, carry=carry, mirrored=mirrored,
-                               move_near=near))  # fmt: skip
-    bias = call.tensor(2)
-    if bias is not None:
-        target = call.states[bias]
-        from fanin.propagation.algebra import summed_pairs
-
-        def to_bias(pairs: Array) -> Array:
-            channel = 1 if plan.batched else 0
-            dims = [i for i in range(len(made.axes)) if i != channel]
-            return fit_flat(
-                summed_pairs(pairs, made.axes, dims), (made.axes[channel],), target.axes
+    if source is not None:
+        by_value = None if weight.mirrored else partial(echo, call, 0, 1)
+        move = partial(_to_input, call, plan)
+        passes.append(
+            Pass(
+                source,
+                move,
+                by_value=by_value,
+                carry=to_places(call),
+                mirrored=weight.mirrored,
+                move_near=partial(_to_input_near, call, move),
             )
-
-        passes.append(Pass(bias, to_bias, carry=forgotten))
+        )
+    if kernel is not None:
+        passes.append(Pass(kernel, partial(_to_weight, call, plan), carry=forgotten))
+    if bias is not None:
+        passes.append(Pass(bias, partial(_to_bias, call, plan, bias), carry=forgotten))
     return passes
+
+
+def _to_input(call: Call, plan: _Plan, pairs: Array) -> Array:
+    """Pair moments of the input's gradient."""
+    made, x, weight = call.made(), call.state(0), call.state(1)
+    w = _bits_of_weight(weight, output_first=plan.transposed)
+    g = with_bits(pairs, made.axes, len(weight.axes))
+    found = spread(g, w, plan.inputs, plan.per_group_out)
+    if plan.groups > 1 and plan.per_group_in * plan.groups > 1:
+        # Channels of another group are read by other weights.
+        apart = [np.stack([np.take(a, 1, k)] * 2, axis=k) for a, k in ((g, 1), (w, 1))]
+        other = spread(apart[0], apart[1], plan.inputs, plan.per_group_out)[:, 1]
+        near = (plan.per_group_in - 1) / (plan.per_group_in * plan.groups - 1)
+        found[:, 1] = near * found[:, 1] + (1 - near) * other
+    found = found * taken_back_by_weights(call)
+    return fit(without_bits(found, plan.with_samples(x.shape)), plain_axes(x.shape), x.axes)
+
+
+def _to_input_near(
+    call: Call, move: Callable[[Array], Array], pairs: Array, near: Near
+) -> tuple[Array, Near]:
+    made = call.made()
+    plain = fit(pairs, made.axes, plain_axes(made.shape))
+    return move(pairs), nearness_of_taps(call, plain, near, back=True)
+
+
+def _to_weight(call: Call, plan: _Plan, pairs: Array) -> Array:
+    """dW[o, i, t] = Σ over samples and positions of g[o] x[i]: sum pairs of both."""
+    made, x, weight = call.made(), call.state(0), call.state(1)
+    rank = len(weight.axes)
+    g, bits = with_bits(pairs, made.axes, rank), with_bits(x.pairs, x.axes, rank)
+    samples = made.shape[0] if plan.batched else 1
+    product = g[:, :, None] * bits[:, None]  # sample, out, in, *space
+    positions = [
+        (counts.forward[0][0] / max(taps, 1)) * outs if not plan.transposed else float(sizes)
+        for counts, taps, outs, sizes in zip(
+            plan.lines, weight.shape[2:], made.shape[2 - rank :], x.shape[2 - rank :], strict=True
+        )
+    ]
+    summed = np.tensordot(np.array([samples, samples * (samples - 1)], float), product, (0, 0))
+    for n in positions:
+        summed = np.tensordot(summed, np.array([n, n * max(n - 1, 0.0)], float), axes=(2, 0))
+    # Other taps read other positions: pairs of taps keep what differing positions share.
+    total = np.array(np.broadcast_to(summed.reshape(2, 2, *(1,) * (rank - 2)), (2,) * rank))
+    if plan.transposed:
+        total = total.swapaxes(0, 1)
+    return fit(without_bits(total, weight.shape), plain_axes(weight.shape), weight.axes)
+
+
+def _to_bias(call: Call, plan: _Plan, bias: int, pairs: Array) -> Array:
+    """The sum of g over all but the channels."""
+    made, channel = call.made(), 1 if plan.batched else 0
+    dims = [i for i in range(len(made.axes)) if i != channel]
+    summed = summed_pairs(pairs, made.axes, dims)
+    return fit_flat(summed, (made.axes[channel],), call.states[bias].axes)
