@@ -11,7 +11,8 @@ from fanin.graph.patterns.branch import read_branches
 from fanin.graph.patterns.comparing import find_compared
 from fanin.graph.patterns.gating import find_gating
 from fanin.graph.patterns.recurrence import find_recurrence
-from fanin.graph.patterns.residual import ResidualAdd, find_residuals
+from fanin.graph.patterns.residual import find_residuals
+from fanin.graph.patterns.residual_streams import ResidualAdd
 from fanin.graph.role import Branch, Compared
 from fanin.graph.use import Part, Use
 from fanin.graph.uses import read_uses

@@ -6,7 +6,7 @@ from numbers import Real
 
 from fanin.graph.flow import Flow, Step
 from fanin.graph.graph import Operation, TensorKind
-from fanin.graph.patterns.residual import ResidualAdd
+from fanin.graph.patterns.residual_streams import ResidualAdd
 from fanin.graph.role import Branch
 from fanin.graph.structure import argument
 from fanin.graph.use import Part

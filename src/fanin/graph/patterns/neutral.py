@@ -6,7 +6,7 @@ from numbers import Real
 from fanin.graph.activations import named
 from fanin.graph.flow import Flow, Step
 from fanin.graph.graph import Operation
-from fanin.graph.patterns.residual import ResidualAdd
+from fanin.graph.patterns.residual_streams import ResidualAdd
 from fanin.graph.use import Part, Use
 from fanin.graph.vocabulary import word
 
