@@ -1,4 +1,4 @@
-"""Edges of a graph that meet: two messages to one node come from two others.
+"""Edges of a graph: by which of their ends messages are read, and to which they go.
 
 What one node sends along several edges is one and the same, and so is the gradient that one node
 sends back; but among the edges that meet at a node at their other ends there are no such twins, or
@@ -6,80 +6,16 @@ others than among all pairs of edges.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 
 from fanin.graph.graph import Graph, Ref
 from fanin.propagation.call import functional_name
-from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State
 
 _GATHERS = {"index_select": 2, "index": 1, "_unsafe_index": 1}
 _SCATTERS = {"scatter_add": 2, "index_add": 2, "scatter_reduce": 2}
 _FURTHEST = 40
-
-
-@dataclass(frozen=True)
-class Meeting:
-    """Chances that two different edges have their other end in common.
-
-    Args:
-        overall: of all pairs.
-        here: of those that meet at this end.
-        elsewhere: of those that do not.
-    """
-
-    overall: float
-    here: float
-    elsewhere: float
-
-    def split(self, same: Array, differ: Array) -> tuple[Array, Array]:
-        """Pair moments of two edges that meet here, and of two that do not.
-
-        Args:
-            same: of an edge with itself, or its twin.
-            differ: of two edges, averaged over all pairs.
-        """
-        if self.overall >= 1.0:
-            return differ, differ
-        apart = (differ - self.overall * same) / (1 - self.overall)
-        return (
-            self.here * same + (1 - self.here) * apart,
-            self.elsewhere * same + (1 - self.elsewhere) * apart,
-        )
-
-
-def meeting(
-    here: torch.Tensor, other: torch.Tensor, weights: torch.Tensor | None = None
-) -> Meeting:
-    """How often edges share one end, and how often of those that share the other.
-
-    Args:
-        here: nodes at this end, one for each edge.
-        other: nodes at the other end.
-        weights: factors of what comes along each edge: twins of a node that sends little count
-            for little.
-    """
-    count = len(here)
-    pairs = count * (count - 1)
-    even = torch.ones(count, dtype=torch.float64)
-    factors = even if weights is None else weights.double()
-    unit = float((factors**2).mean())
-
-    def ordered(ends: torch.Tensor, factors: torch.Tensor) -> float:
-        groups, places = torch.unique(ends, dim=0, return_inverse=True)
-        sums = torch.zeros(len(groups), dtype=torch.float64).index_add(0, places, factors)
-        return float((sums**2).sum() - (factors**2).sum())
-
-    meet = ordered(here[:, None], even)
-    shared = ordered(other[:, None], factors) / unit
-    both = ordered(torch.stack([here, other], dim=1), factors) / unit
-    return Meeting(
-        shared / pairs if pairs else 0.0,
-        both / meet if meet else 0.0,
-        (shared - both) / (pairs - meet) if pairs > meet else 0.0,
-    )
 
 
 def degrees_at(ends: torch.Tensor) -> torch.Tensor:
@@ -124,8 +60,8 @@ def gathered_by(
 
 def scattered_by(
     graph: Graph, states: Mapping[int, State], read: int, count: int
-) -> tuple[torch.Tensor, bool] | None:
-    """To which places along the first axis messages go, and whether they are averaged there.
+) -> torch.Tensor | None:
+    """To which places along the first axis messages go.
 
     Returns:
         None where that is not known.
@@ -140,9 +76,7 @@ def scattered_by(
             name = functional_name(reader.name)
             if name in _SCATTERS:
                 line = _line(states, _index(reader.args[2]), count)
-                if line is None or reader.args[1] != 0:
-                    return None
-                return line, "mean" in reader.args[4:5]
+                return None if reader.args[1] != 0 else line
             front += [t for t in reader.outputs if graph.tensors[t].shape[:1] == (count,)]
     return None
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from fanin.propagation.carrying import Carry
 from fanin.propagation.nearness import Near
+from fanin.propagation.profile import Profile
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State
 
@@ -53,6 +54,8 @@ class Pass:
             times the numbers that the norm made.
         move_radial: instead of ``move``, for norms written out by hand: takes E[(Σ g·y)²] of the
             output too, over what strangers would have.
+        move_placed: instead of ``move`` and ``carry``: takes the profile of the output's gradient
+            too, and says that of the input's. Edges of strong nodes count for more.
         mirrored: the gradient is multiplied by a mirrored matrix, whose units come in opposite
             pairs: the gradients of a pair are subtracted before they are mixed.
         move_near: instead of ``move``: takes which places of the output's gradient are alike, and
@@ -73,6 +76,7 @@ class Pass:
     along_output: bool = False
     move_along: Callable[[Array, Array], Array] | None = None
     move_radial: Callable[[Array, float], Array] | None = None
+    move_placed: Callable[[Array, Profile], tuple[Array, Profile]] | None = None
     mirrored: bool = False
     move_near: Callable[[Array, Near], tuple[Array, Near]] | None = None
     carry_near: Callable[[Array, Near], Carry] | None = None

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from fanin.propagation.data_moments import pair_moments_of
-from fanin.propagation.edges import Meeting
 from fanin.propagation.layout import Axes, atom_range, atoms_of, fit, plain_axes
 from fanin.propagation.profile import MOST_PLACES, Profile, settled
 from fanin.propagation.quadrature import Array
@@ -112,7 +111,6 @@ def ungathered(
     dim: int,
     index: State | None,
     shape: Sequence[int],
-    meet: Meeting | None = None,
 ) -> Array:
     """Gradient of the table: each row sums the gradients of the places that read it."""
     known = index.known if index is not None else None
@@ -124,10 +122,7 @@ def ungathered(
     axes = _one(table.axes, dim)
     at = sum(len(a) for a in axes[:dim])
     wanted = (*axes[:dim], *places, *axes[dim + 1 :])
-    found = elsewhere = fit(pairs, given, wanted)
-    if meet is not None and inner == 1:
-        own, differ = np.take(found, 0, at), np.take(found, 1, at)
-        found, elsewhere = (np.stack([own, p], axis=at) for p in meet.split(own, differ))
+    found = fit(pairs, given, wanted)
     atoms = atoms_of(places)
     weights = np.ones((2,) * inner)
     for k, n in enumerate(atoms):
@@ -141,7 +136,7 @@ def ungathered(
     one = np.tensordot(on_one, np.moveaxis(found, letters, range(inner)), axes=inner) / rows
     if not axes[dim]:
         return fit(np.asarray(one), axes, table.axes)
-    two = np.tensordot(on_two, np.moveaxis(elsewhere, letters, range(inner)), axes=inner)
+    two = np.tensordot(on_two, np.moveaxis(found, letters, range(inner)), axes=inner)
     two = two / max(rows * (rows - 1), 1)
     del count
     return fit(np.stack([one, two], axis=at), axes, table.axes)

@@ -103,6 +103,9 @@ def _of_its_own(
     if way.move_radial is not None:
         pairs = way.move_radial(total, stranger) * factor
         near = kept(near, state.shape, target.shape)
+    elif way.move_placed is not None:
+        pairs, profile = way.move_placed(total, total_profile(gradient, state))
+        near = NONE
     elif way.move_along is not None:
         pairs = way.move_along(total, total_along(gradient, state)) * factor
         near = kept(near, state.shape, target.shape)

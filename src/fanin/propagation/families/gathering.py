@@ -1,17 +1,19 @@
 """Embeddings, index_select, gather and indexing: rows of a table."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from fanin.graph.graph import Ref
 from fanin.propagation.call import Call
-from fanin.propagation.carrying import Carried, Carry
 from fanin.propagation.chance import by_chance
-from fanin.propagation.edges import Meeting, degrees_at, meeting, scattered_by
+from fanin.propagation.edge_sums import at_nodes, line_of, tensor_of
+from fanin.propagation.edges import scattered_by
 from fanin.propagation.families.slices import sliced
+from fanin.propagation.layout import fit
 from fanin.propagation.picked import Picks
-from fanin.propagation.profile import MOST_PLACES, Profile, even, settled, summed_rows
+from fanin.propagation.profile import Profile
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.rows_read import gathered, ungathered
@@ -64,47 +66,28 @@ def index_select_backward(call: Call) -> list[Pass]:
     return [_into_table(call, tensor, dim, index, shape)]
 
 
-def _into_rows(call: Call, tensor: int, dim: int, index: State | None) -> Carry | None:
-    """Rows that are read more often, or by places with larger gradients, receive more."""
-    known = None if index is None else index.known
-    if known is None or known.dim() != 1 or call.graph.tensors[tensor].of_parameters:
-        return None
-    rows, count = known.long().numpy(), call.shape()[dim]
-    length = call.states[tensor].shape[dim]
-
-    def carry(profile: Profile) -> Carried:
-        found = even(profile, len(call.shape()))
-        size = found.size // found.shape[dim]
-        if size * max(count, length) > MOST_PLACES:
-            return None, 1.0
-        received = summed_rows(found, dim, rows % length, length)
-        return settled(received)[0], 1.0
-
-    return carry
-
-
-def _meeting_at(call: Call, tensor: int, dim: int, index: State | None) -> Meeting | None:
-    """Where messages along the edges of a graph go that were read here."""
-    known = None if index is None else index.known
-    if known is None or known.dim() != 1 or dim or call.graph.tensors[tensor].of_parameters:
-        return None
-    other = scattered_by(call.graph, call.states, call.operation.outputs[0], len(known))
-    if other is None:
-        return None
-    ends, averaged = other
-    return meeting(known.long(), ends, 1 / degrees_at(ends) if averaged else None)
-
-
 def _into_table(
     call: Call, tensor: int, dim: int, index: State | None, shape: Sequence[int]
 ) -> Pass:
     made, table = call.made(), call.states[tensor]
-    meet = _meeting_at(call, tensor, dim, index)
-    return Pass(
-        tensor,
-        lambda p: ungathered(p, made.axes, table, dim, index, shape, meet),
-        carry=_into_rows(call, tensor, dim, index),
-    )
+    way = Pass(tensor, lambda p: ungathered(p, made.axes, table, dim, index, shape))
+    known = None if index is None else index.known
+    if known is None or known.dim() != 1 or call.graph.tensors[tensor].of_parameters:
+        return way
+    length = table.shape[dim]
+    rows = known.long().numpy() % length
+    ends = None
+    if dim == 0:
+        # Where messages along the edges of a graph go that were read here.
+        ends = scattered_by(call.graph, call.states, call.operation.outputs[0], len(rows))
+
+    def move(pairs: Array, profile: Profile) -> tuple[Array, Profile]:
+        edges = line_of(pairs, made.axes, dim, profile)
+        nodes = at_nodes(edges, rows, length, None if ends is None else ends.numpy())
+        axes, found, powers = tensor_of(nodes, made.axes, dim, length, profile)
+        return fit(found, axes, table.axes), powers
+
+    return replace(way, move_placed=move)
 
 
 def _single_index(call: Call) -> tuple[int, State, tuple[int, ...]] | None:

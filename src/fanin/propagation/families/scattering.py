@@ -6,19 +6,17 @@ correlation of two messages.  The degrees are counted where the indices are know
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from fanin.propagation.algebra import added
 from fanin.propagation.call import Call
-from fanin.propagation.carrying import Carried
-from fanin.propagation.edges import Meeting, degrees_at, gathered_by, meeting
-from fanin.propagation.layout import Axes, atom_range, fit, plain_axes
-from fanin.propagation.profile import MOST_PLACES, Profile, even, settled, summed_rows
+from fanin.propagation.edge_sums import Places, along_edges, at_nodes, line_of, tensor_of
+from fanin.propagation.edges import degrees_at, gathered_by
+from fanin.propagation.layout import fit
+from fanin.propagation.profile import Profile
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
-from fanin.propagation.rows_read import gathered
-from fanin.propagation.state import State, gaussian, measured
+from fanin.propagation.state import State, gaussian
 
 
 @dataclass(frozen=True)
@@ -46,77 +44,26 @@ def _places(call: Call) -> _Places | None:
     return _Places(dim, lines[:, 0], reduce) if reduce in ("sum", "mean") else None
 
 
-def _summed(
-    source: State,
-    places: _Places,
-    nodes: int,
-    shape: tuple[int, ...],
-    meet: Meeting | None = None,
-) -> State:
-    dim = places.dim
-    plain = plain_axes(source.shape)
-    pairs = fit(source.pairs, source.axes, plain)
-    if source.shape[dim] == 1:
-        at = sum(len(a) for a in plain[:dim])
-        same = differ = pairs
-    else:
-        at = atom_range(plain, dim).start
-        same, differ = np.take(pairs, 0, at), np.take(pairs, 1, at)
-    elsewhere = differ
-    if meet is not None:
-        differ, elsewhere = meet.split(same, differ)
-    degrees = torch.bincount(places.index.long(), minlength=nodes).double().numpy()
-    if places.reduce == "mean":
-        share = 1 / np.maximum(degrees, 1)
-        own = (degrees * share**2).mean() * same
-        own = own + (degrees * (degrees - 1) * share**2).mean() * differ
-        weight = degrees * share
-    else:
-        own = degrees.mean() * same + (degrees * (degrees - 1)).mean() * differ
-        weight = degrees
-    axes: Axes = plain_axes(shape)
-    mean = float(weight.mean()) * source.mean
-    if nodes == 1:
-        return gaussian(axes, mean, own)
-    total = weight.sum()
-    other = (total**2 - (weight**2).sum()) / (nodes * (nodes - 1)) * elsewhere
-    found = np.stack([own, other], axis=at)
-    powers = _powers(source, places, degrees, float(same.flat[0]), float(differ.flat[0]))
-    if powers is None or found.flat[0] <= 0:
-        return gaussian(axes, mean, found)
-    profile, level = settled(powers)
-    return gaussian(axes, mean, found * (level / found.flat[0]), profile=profile)
+def _shares(places: _Places) -> Array | None:
+    """The factor of each message: one over its node's degree in a mean."""
+    return (1 / degrees_at(places.index.long())).numpy() if places.reduce == "mean" else None
 
 
-def _powers(
-    source: State, places: _Places, degrees: Array, same: float, differ: float
-) -> Array | None:
-    """E[y²] node by node: some sum more messages than others, or stronger ones.
+def _summed(source: State, places: _Places, nodes: int, others: Places | None) -> State:
+    """The sums at all nodes.
 
     Args:
         source: the messages.
         places: where they go.
-        degrees: how many each node receives.
-        same: E[x²] of a message.
-        differ: E[x x′] of two.
+        nodes: how many there are.
+        others: from which node each message comes, if that is known.
     """
-    given = even(source.profile, len(source.shape))
-    dim, nodes = places.dim, len(degrees)
-    count = source.shape[dim]
-    if nodes * given.size // given.shape[dim] > MOST_PLACES or given.size > MOST_PLACES:
-        return None
-    index = places.index.long().numpy()
-    squares = summed_rows(given, dim, index, nodes)
-    roots = summed_rows(np.sqrt(given), dim, index, nodes)
-    given = np.broadcast_to(given, [count if d == dim else n for d, n in enumerate(given.shape)])
-    # √p √p′ of two messages, by which their product is the larger where both are strong.
-    whole = np.sqrt(given).sum(axis=dim, keepdims=True) ** 2 - given.sum(axis=dim, keepdims=True)
-    overlap = max(float(whole.mean()) / max(count * (count - 1), 1), 1e-12)
-    powers = same * squares + differ / overlap * (roots**2 - squares)
-    if places.reduce == "mean":
-        powers = powers / np.expand_dims(np.maximum(degrees, 1) ** 2, tuple(
-            d if d < dim else d + 1 for d in range(given.ndim - 1)))  # fmt: skip
-    return np.maximum(powers, 0.0)
+    dim, ends, shares = places.dim, places.index.long().numpy(), _shares(places)
+    edges = line_of(source.pairs, source.axes, dim, source.profile)
+    line = at_nodes(edges, ends, nodes, others, shares)
+    axes, pairs, profile = tensor_of(line, source.axes, dim, nodes, source.profile)
+    weight = len(ends) if shares is None else float(shares.sum())
+    return gaussian(axes, weight / nodes * source.mean, pairs, profile=profile)
 
 
 @forward("scatter_add", "index_add", "scatter_reduce")
@@ -127,11 +74,11 @@ def scatter(call: Call) -> State | None:
         return None
     target, source = call.state(0), call.state(3, "src" if call.name != "index_add" else "source")
     messages = call.tensor(3, "src" if call.name != "index_add" else "source")
-    other = None
+    others = None
     if messages is not None and places.dim == 0:
-        other = gathered_by(call.graph, call.states, messages, len(places.index))
-    meet = None if other is None else meeting(places.index.long(), other)
-    made = _summed(source, places, target.shape[places.dim], call.shape(), meet)
+        others = gathered_by(call.graph, call.states, messages, len(places.index))
+    nodes = target.shape[places.dim]
+    made = _summed(source, places, nodes, None if others is None else others.numpy())
     return added(made, target).with_flags(source)
 
 
@@ -145,42 +92,14 @@ def scatter_backward(call: Call) -> list[Pass]:
         passes.append(Pass(target, lambda p: fit(p, made.axes, call.states[target].axes), 1.0))
     if places is None or source is None:
         return passes
-    index = measured(places.index, keep=True)
-    ends, count = places.index.long(), len(places.index)
-    shares = np.ones(count)
-    if places.reduce == "mean":
-        shares = (1 / degrees_at(ends)).numpy()
-    share = float((shares**2).mean())
-    # Of two messages to one node both receive the same; a hub's many receive little each.
-    sums = np.bincount(ends.numpy(), weights=shares)
-    squares = np.bincount(ends.numpy(), weights=shares**2)
-    pairs_of_messages = max(count * (count - 1), 1)
-    twins = float((sums**2 - squares).sum()) / pairs_of_messages
-    others = float(sums.sum() ** 2 - (sums**2).sum()) / pairs_of_messages
+    ends, count = places.index.long(), made.shape[places.dim]
+    shares = _shares(places)
 
-    def move(pairs: Array) -> Array:
-        axes = (*made.axes[: places.dim], plain_axes(made.shape)[places.dim],
-                *made.axes[places.dim + 1 :])  # fmt: skip
-        given = fit(pairs, made.axes, axes)
-        if not axes[places.dim] or count == 1:
-            gradient = gaussian(made.axes, 0.0, pairs)
-            found = gathered(gradient, places.dim, index, (count,))
-            return fit(found.pairs * share, found.axes, call.states[source].axes)
-        at = atom_range(axes, places.dim).start
-        same, differ = np.take(given, 0, at), np.take(given, 1, at)
-        spread = np.stack([share * same, twins * same + others * differ], axis=at)
-        wide = (*axes[: places.dim], (count,), *axes[places.dim + 1 :])
-        return fit(spread, wide, call.states[source].axes)
+    def move(pairs: Array, profile: Profile) -> tuple[Array, Profile]:
+        nodes = line_of(pairs, made.axes, places.dim, profile)
+        edges = along_edges(nodes, ends.numpy(), count, shares)
+        axes, found, powers = tensor_of(edges, made.axes, places.dim, len(ends), profile)
+        return fit(found, axes, call.states[source].axes), powers
 
-    def carry(profile: Profile) -> Carried:
-        rank = len(made.shape)
-        found = even(profile, rank)
-        view = [-1 if d == places.dim else 1 for d in range(rank)]
-        if found.shape[places.dim] != 1:
-            found = np.take(found, places.index.long().numpy(), axis=places.dim)
-        if shares.size * found.size > MOST_PLACES * found.shape[places.dim]:
-            return None, 1.0
-        return settled(found * (shares**2 / max(share, 1e-30)).reshape(view))
-
-    passes.append(Pass(source, move, carry=carry))
+    passes.append(Pass(source, lambda p: move(p, None)[0], move_placed=move))
     return passes
