@@ -156,6 +156,8 @@ class CallParts:
         """Power of the gradient that an operation (by index) sends to a tensor that it reads."""
         self.seeds: dict[int, float] = {}
         """Power of the gradient with which the backward pass starts, by output."""
+        self.read_out: Mapping[int, int] = {}
+        """Integers that the model read out of its own signals in the recorded run, by tensor."""
         self.drawn: dict[Hashable, int] = {}
         """Key of a base that was drawn from -> the seed."""
         self.weights: WeightDraws | None = None

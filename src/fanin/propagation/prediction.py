@@ -77,6 +77,7 @@ def predict_from(run: Trace, model: nn.Module, plan: Mapping[str, Any] | None = 
         if tensor not in states and tensor not in run.graph.producer:
             states[tensor] = measured(value, keep=value.numel() <= MOST_KNOWN)
     parts.weights = WeightDraws(model, run.ids, plan)
+    parts.read_out = run.read_out
     parts.recurrences = _recurrences(run, states, parts)
     walk_forward(run.graph, states, run.constants, parts, run.derived)
     gradients = walk_backward(run.graph, states, _seeds(states, run.outputs), parts)

@@ -11,6 +11,7 @@ from fanin.graph.calling import leaves
 from fanin.graph.graph import Graph, Operation
 from fanin.graph.recorder import Recorder
 from fanin.graph.recording import recorded
+from fanin.propagation.lengths import READ_OUT
 from fanin.propagation.state import State, measured
 from fanin.propagation.walk import MOST_KNOWN
 
@@ -34,6 +35,7 @@ class Trace:
         constants: values that rest neither on weights nor on numbers of the batch.
         derived: moments of what is computed from weights alone, such as a normalised weight;
             empty where a plan says what the weights are.
+        read_out: integers that the model read out of what its weights made, by tensor.
     """
 
     graph: Graph
@@ -42,6 +44,7 @@ class Trace:
     outputs: tuple[int, ...]
     constants: Mapping[int, torch.Tensor]
     derived: Mapping[int, State]
+    read_out: Mapping[int, int]
 
 
 def trace(model: nn.Module, inputs: Any, *, weights: bool) -> Trace:
@@ -74,6 +77,8 @@ class Tracer:
         self._weights = weights
         self._values: dict[int, torch.Tensor] = {}
         self._derived: dict[int, State] = {}
+        self._read_out: dict[int, int] = {}
+        self._integers: dict[int, torch.Tensor] = {}
         self._varying: set[int] = set()
         self._of_batch: set[int] = set()
         self._of_weights: set[int] = set()
@@ -125,6 +130,7 @@ class Tracer:
                 outputs=tuple(_main_outputs(output, graph)),
                 constants=self._values,
                 derived=self._derived,
+                read_out=self._read_out,
             )
         except Exception as error:
             self._failed = error
@@ -143,6 +149,7 @@ class Tracer:
         )
         if varying:
             self._varying.update(operation.outputs)
+            self._keep_integers(operation, tensors)
             if self._weights and operation.inputs:
                 self._keep_weights(operation, tensors)
             return
@@ -150,6 +157,15 @@ class Tracer:
             if not tensor.is_meta and tensor.numel() <= MOST_KNOWN:
                 # A copy: the model may write into this memory later.
                 self._values[out] = tensor.detach().clone()
+
+    def _keep_integers(self, operation: Operation, tensors: tuple[torch.Tensor, ...]) -> None:
+        """Single integers, and those that the model turns into Python's own."""
+        for out, tensor in zip(operation.outputs, tensors, strict=False):
+            if tensor.dtype == torch.int64 and tensor.numel() == 1 and not tensor.is_meta:
+                self._integers[out] = tensor.detach().clone()
+        if operation.name == READ_OUT and operation.inputs[0] in self._integers:
+            (read,) = operation.inputs
+            self._read_out[read] = int(self._integers[read])
 
     def _keep_weights(self, operation: Operation, tensors: tuple[torch.Tensor, ...]) -> None:
         known, of_batch = self._of_weights, self._of_batch

@@ -6,7 +6,7 @@ still apart, and brought to the operation through everything that lies between. 
 sums: they only grow where their terms are positive.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 
@@ -78,7 +78,7 @@ def _trail(graph: Graph, states: Mapping[int, State], tensor: int) -> list[Opera
     waiting, parted = [tensor], False
     while waiting and len(found) <= MOST_STEPS:
         operation = graph.producer.get(waiting.pop())
-        if operation is None or operation.index in found or not _is_followed(graph, operation):
+        if operation is None or operation.index in found or not is_followed(graph, operation):
             continue
         if any(t not in states for t in operation.inputs):
             continue
@@ -130,8 +130,14 @@ def _is_narrow(graph: Graph, weights: int) -> bool:
     return torch.Size(shape).numel() <= _FEW * max(shape[:2]) and max(shape[:2]) <= _FEW
 
 
-def _is_followed(graph: Graph, operation: Operation) -> bool:
-    """One tensor from others that no weights made: pointwise, a view, or places of another."""
+def is_followed(graph: Graph, operation: Operation, also: Collection[str] = frozenset()) -> bool:
+    """One tensor from others that no weights made: pointwise, a view, or places of another.
+
+    Args:
+        graph: what ran.
+        operation: of it.
+        also: names of other operations that are followed.
+    """
     if len(operation.outputs) != 1:
         return False
     infos = [graph.tensors[t] for t in (*operation.inputs, *operation.outputs)]
@@ -140,7 +146,7 @@ def _is_followed(graph: Graph, operation: Operation) -> bool:
     if any(torch.Size(info.shape).numel() > MOST_ELEMENTS for info in infos):
         return False
     name = functional_name(operation.name)
-    if name in _GATHERS | _RUNNING or name in RESHAPES | COPIES:
+    if name in _GATHERS | _RUNNING or name in RESHAPES | COPIES or name in also:
         return True
     function = resolve(operation.name, operation.overload)
     return function is not None and torch.Tag.pointwise in function.tags

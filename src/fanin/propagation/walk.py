@@ -9,6 +9,7 @@ import torch
 from fanin.graph.graph import Graph, Operation, Ref
 from fanin.propagation.call import Call, CallParts, rebuilt_arguments, resolve
 from fanin.propagation.families.pointwise import pointwise_forward
+from fanin.propagation.lengths import READ_OUT, as_long_as_recorded
 from fanin.propagation.nearness_kept import keep_nearness
 from fanin.propagation.nothing import made_of_nothing, without_nothing
 from fanin.propagation.registry import Outcome, forward_rule, leaves_parts
@@ -52,6 +53,8 @@ def walk_forward(
             for out in operation.outputs:
                 if derived and out in derived:
                     states[out] = derived[out]
+        elif operation.name == READ_OUT:
+            as_long_as_recorded(graph, operation, states, parts)
     return states
 
 
