@@ -10,8 +10,8 @@ from checks import assert_predicted
 
 import fanin
 from fanin.propagation import prediction
-from fanin.propagation.alignment import inverse_directions
 from fanin.propagation.cotangent import direction
+from fanin.propagation.directions import inverse_directions
 
 
 def counted(x):

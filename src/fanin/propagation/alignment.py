@@ -11,11 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from fanin.graph.graph import Graph, Operation, Ref
-from fanin.propagation.algebra import mean_pairs
+from fanin.graph.graph import Graph, Ref
 from fanin.propagation.attention_parts import (
-    data_argument,
-    is_weight,
     keys_behind,
     origin,
     queries_behind,
@@ -24,9 +21,10 @@ from fanin.propagation.attention_parts import (
     softmax_of_logits,
     under_transposes,
 )
-from fanin.propagation.call import Call, functional_name
+from fanin.propagation.call import Call
 from fanin.propagation.columns import numbering_columns
 from fanin.propagation.covariance import covariance
+from fanin.propagation.directions import inverse_directions
 from fanin.propagation.few import varies
 from fanin.propagation.layout import atoms_of, fit
 from fanin.propagation.logit_gradients import left_along_unit_queries
@@ -37,66 +35,6 @@ from fanin.propagation.softmax_shares import Shares, picked_beyond
 from fanin.propagation.state import State, gaussian
 
 _ROWS_BACK = 12
-
-
-def inverse_directions(
-    graph: Graph, states: Mapping[int, State], tensor: int, left: int = 16
-) -> float:
-    """Σλ²/(Σλ)² of the spectrum of a tensor's features: one over its independent directions.
-
-    A fresh matrix to m features adds 1/m to what its input has; the terms of a sum count by their
-    powers, tr (A + B)² = tr A² + tr B² + 2 tr A tr B/m. Behind a nonlinearity, a table or a batch
-    the features count as independent, as far as their correlation says.
-    """
-    state = states[tensor]
-    maker = graph.producer.get(tensor)
-    own = _from_correlations(state)
-    if maker is None or left == 0:
-        return own
-    name = functional_name(maker.name)
-    if name in ("mm", "addmm"):
-        data = data_argument(graph, maker)
-        if data is not None and data in states:
-            inner = inverse_directions(graph, states, data, left - 1)
-            return min(own + inner, 1.0)
-        return own
-    features = graph.tensors[tensor].shape[-1:]
-    varying = [
-        t
-        for t in maker.inputs
-        if t in states and not is_weight(graph, t) and graph.tensors[t].shape[-1:] == features
-    ]
-    if name == "add" and len(varying) == 2:
-        powers = np.array([states[t].variance for t in varying])
-        parts = [inverse_directions(graph, states, t, left - 1) for t in varying]
-        if powers.sum() <= 0:
-            return own
-        one, two = powers / powers.sum()
-        # Two spectra that know nothing of each other meet in each of the m directions alike.
-        return float(one**2 * parts[0] + two**2 * parts[1] + 2 * one * two / features[0])
-    if (name in _LINEAR or "norm" in name or _keeps_features(maker, len(state.axes))) and varying:
-        return max(own, inverse_directions(graph, states, varying[0], left - 1))
-    return own
-
-
-_LINEAR = {"view", "_unsafe_view", "reshape", "clone", "contiguous", "alias", "detach", "_to_copy",
-           "mul", "add", "native_dropout", "dropout", "unsqueeze", "sub"}  # fmt: skip
-
-
-def _keeps_features(operation: Operation, rank: int) -> bool:
-    """A transpose that leaves the last axis where it is: heads and samples change places."""
-    name = functional_name(operation.name)
-    if name == "transpose":
-        return all(d % rank != rank - 1 for d in operation.args[1:3])
-    return name == "permute" and operation.args[1][-1] in (-1, len(operation.args[1]) - 1)
-
-
-def _from_correlations(state: State) -> float:
-    rank = len(state.axes)
-    if rank == 0 or not state.axes[-1] or state.variance <= 0:
-        return 1.0
-    correlations = (state.pairs - state.mean**2) / state.variance
-    return float(mean_pairs(correlations**2, state.axes, [rank - 1]).flat[0])
 
 
 def leaning(graph: Graph, states: Mapping[int, State], key: int, value: int) -> float:

@@ -8,6 +8,7 @@ from fanin.graph.graph import Operation, Ref
 from fanin.propagation.algebra import centred_pairs, mean_pairs
 from fanin.propagation.attention_parts import softmax_behind
 from fanin.propagation.call import Call, functional_name
+from fanin.propagation.directions import uneven_tokens
 from fanin.propagation.layout import Axes
 from fanin.propagation.logit_rows import within
 from fanin.propagation.norm_settings import ROW_NORMS
@@ -18,6 +19,7 @@ from fanin.propagation.written_norms import written_norm
 
 _ROWS_KEPT = {"view", "_unsafe_view", "reshape", "transpose", "permute", "clone", "_to_copy",
               "squeeze", "unsqueeze", "alias", "contiguous", "expand", "select"}  # fmt: skip
+_TURNED = {"transpose", "permute"}
 _FURTHEST = 12
 
 
@@ -39,12 +41,22 @@ def rows_apart(total: float, few: float) -> tuple[float, float]:
     return (few, (1 + total) / (1 + few) - 1) if total > few else (total, 0.0)
 
 
-def varies(call: Call, tensor: int, few: float, left: int) -> float:
+def varies(
+    call: Call, tensor: int, few: float, left: int, rows: tuple[int, int] | None = None
+) -> float:
     """Relative variance of a tensor's power from row to row, ``few`` of its own numbers' count.
 
     Behind a norm every row has the same; a sum of two has what both have and twice their product.
     Behind a matrix a row has what the rows have that the matrix reads, which are uneven where few
-    and skewed numbers make them: an eighth of 1 for 32 GELUs.
+    and skewed numbers make them: an eighth of 1 for 32 GELUs. Rows that a matrix over tokens makes
+    of few tokens lie in few directions.
+
+    Args:
+        call: the norm, or whatever else divides by that power.
+        tensor: what it reads, or was made of.
+        few: 2 over its numbers.
+        left: operations to go back.
+        rows: first and last but one of those that count; None for all.
     """
     maker = call.graph.producer.get(tensor)
     if maker is None or left == 0 or not maker.inputs:
@@ -55,11 +67,19 @@ def varies(call: Call, tensor: int, few: float, left: int) -> float:
     if name in _PRODUCTS:
         return (1 + few) * (1 + _of_rows_read(call, maker, left - 1)) - 1
     first = maker.args[0]
+    if name == "cat":
+        return _of_parts(call, maker, few, left - 1, rows)
     if not isinstance(first, Ref):
         return few
     shape = call.states[tensor].shape
+    if name in _TURNED:
+        mixed = uneven_tokens(call.graph, call.states, tensor)
+        if mixed > 0.0:
+            return max(few, mixed)
+    if name == "slice" and call.states[first.tensor].shape[-1:] == shape[-1:]:
+        return varies(call, first.tensor, few, left - 1, _rows_left(call, maker, first, rows))
     if name in _ROWS_KEPT and call.states[first.tensor].shape[-1:] == shape[-1:]:
-        return varies(call, first.tensor, few, left - 1)
+        return varies(call, first.tensor, few, left - 1, rows)
     second = maker.args[1] if len(maker.args) > 1 else None
     if name in ("mul", "div"):
         own = Call(call.graph, maker, call.states, call.parts)
@@ -68,16 +88,16 @@ def varies(call: Call, tensor: int, few: float, left: int) -> float:
             return 0.0 if norm.dims == (len(shape) - 1,) else few
         scale = own.state(1)
         if scale.is_constant and call.states[first.tensor].shape == shape:
-            return varies(call, first.tensor, few, left - 1)
+            return varies(call, first.tensor, few, left - 1, rows)
         if name == "mul" and isinstance(second, Ref) and call.states[first.tensor].is_constant:
-            return varies(call, second.tensor, few, left - 1)
+            return varies(call, second.tensor, few, left - 1, rows)
         return few
     if name in ("add", "sub") and isinstance(second, Ref):
         one, two = call.states[first.tensor], call.states[second.tensor]
         p, q = one.second_moment, two.second_moment
         if one.shape == two.shape and p + q > 0:
-            both = [varies(call, ref.tensor, few, left - 1) for ref in (first, second)]
-            share, mass = _shares_by_row(one, two)
+            both = [varies(call, ref.tensor, few, left - 1, rows) for ref in (first, second)]
+            share, mass = _shares_by_row(one, two, rows)
             rest = 1 - share
             found = both[0] * share**2 + both[1] * rest**2 + 2 * few * share * rest
             return float(min((mass * found).sum(), max(few, *both)))
@@ -87,7 +107,44 @@ def varies(call: Call, tensor: int, few: float, left: int) -> float:
 _PRODUCTS = ("mm", "addmm")
 
 
-def _shares_by_row(one: State, two: State) -> tuple[Array, Array]:
+def _rows_left(
+    call: Call, maker: Operation, given: Ref, rows: tuple[int, int] | None
+) -> tuple[int, int] | None:
+    """Rows of what is sliced, given those that count of a slice."""
+    shape = call.states[given.tensor].shape
+    if len(maker.args) < 4 or int(maker.args[1]) % len(shape) != len(shape) - 2:
+        return rows
+    start, stop, step = slice(*maker.args[2:]).indices(shape[-2])
+    if step != 1:
+        return None
+    return (start + rows[0], start + rows[1]) if rows is not None else (start, stop)
+
+
+def _of_parts(
+    call: Call, cat: Operation, few: float, left: int, rows: tuple[int, int] | None
+) -> float:
+    """Of rows of several tensors: weak ones count more, for 1/s² is large there."""
+    rank = len(call.states[cat.outputs[0]].shape)
+    dim = (int(cat.args[1]) if len(cat.args) > 1 else 0) % rank
+    if dim == rank - 1:
+        return few
+    found, mass, first = 0.0, 0.0, 0
+    for ref in cat.args[0]:
+        state = call.states[ref.tensor]
+        count = state.shape[dim] if dim == rank - 2 else 1
+        if rows is not None and dim == rank - 2:
+            count = max(min(rows[1], first + count) - max(rows[0], first), 0)
+            first += state.shape[dim]
+        if count and state.second_moment > 0:
+            weight = count / state.second_moment
+            found += weight * varies(call, ref.tensor, few, left, rows if dim != rank - 2 else None)
+            mass += weight
+    return found / mass if mass > 0 else few
+
+
+def _shares_by_row(
+    one: State, two: State, rows: tuple[int, int] | None = None
+) -> tuple[Array, Array]:
     """The first summand's share of each row's power, and how much each row counts.
 
     What is divided by a row's power is large where the row is weak: tokens of zeros hold nothing
@@ -96,6 +153,8 @@ def _shares_by_row(one: State, two: State) -> tuple[Array, Array]:
     rank = len(one.shape)
     powers = [state.second_moment * even(state.profile, rank) for state in (one, two)]
     p, q = (power.mean(axis=-1) for power in powers)
+    if rows is not None and rank > 1:
+        p, q = (x[..., slice(*rows)] if x.shape[-1] > 1 else x for x in (p, q))
     total = p + q
     inverse = np.where(total > 0, 1 / np.where(total > 0, total, 1.0), 0.0)
     return p * inverse, inverse / inverse.sum()

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from fanin.graph.graph import Graph
-from fanin.propagation.alignment import inverse_directions
 from fanin.propagation.attention_parts import is_weight, origin, read_from
 from fanin.propagation.call import Call, CallParts
+from fanin.propagation.directions import inverse_directions
 from fanin.propagation.logit_rows import LogitKind
 from fanin.propagation.norm_settings import ROW_NORMS
 from fanin.propagation.state import State

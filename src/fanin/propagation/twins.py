@@ -80,6 +80,8 @@ def _alike(call: Call, tensor: int, left: int) -> Rows | None:
     if not refs:
         return None
     given = call.graph.tensors[refs[0]].shape
+    if name == "slice":
+        return _sliced(alike(call, refs[0], left - 1), maker, given)
     if name in _ROWS | _SAME or (given == shape and len(refs) == 1 and _same_base(call, maker)):
         return alike(call, refs[0], left - 1)
     if name in _HEADS or name.startswith(_FUSED):
@@ -152,6 +154,19 @@ def _plain_logits(call: Call, softmax: Operation) -> bool:
             return False
         source = maker.args[0]
     return False
+
+
+def _sliced(rows: Rows | None, maker: Operation, given: Sequence[int]) -> Rows | None:
+    """The rows that a slice along the axis of the rows, or along another, leaves."""
+    if rows is None:
+        return None
+    dim = int(maker.args[1]) % len(given) if len(maker.args) > 1 else 0
+    if dim == len(given) - 1:
+        return rows  # parts of one vector are one vector
+    if rows.shape[dim] == 1:
+        return rows
+    left = rows[(slice(None),) * dim + (slice(*maker.args[2:]),)]
+    return left if left.any() else None
 
 
 def _viewed(rows: Rows | None, given: Sequence[int], made: Sequence[int]) -> Rows | None:

@@ -36,6 +36,7 @@ from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.profile import reshaped as reshaped_profile
 from fanin.propagation.quadrature import Array
 from fanin.propagation.registry import Pass, backward, forward
+from fanin.propagation.rows_alike import with_rows_alike
 from fanin.propagation.state import State, constant, distributed, gaussian, with_powers
 
 _PRODUCTS = ("mm", "addmm", "convolution")
@@ -60,6 +61,7 @@ def norm(call: Call) -> list[State | None]:
     channels = _powers_of_parts(call, settings)
     if channels is None:
         unit = with_powers(unit, _levelled(view, settings, power, state.shape))
+        unit = with_rows_alike(call, unit) if call.name in ROW_NORMS else unit
     else:
         unit = with_powers(unit, levelled_parts(view, settings.dims, settings.eps, channels))
     values = normalised_values(round(divided.bounded, 4), round(divided.uneven, 4))
