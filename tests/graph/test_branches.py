@@ -85,6 +85,28 @@ def test_a_branch_within_a_branch():
     assert found["b"] == Branch(layers=3, place=3, plain=True, encloses=True)
 
 
+@pytest.mark.parametrize(
+    ("end", "ends"),
+    [
+        (lambda net, x: x, True),
+        (lambda net, x: (x * 2).mean(0), True),
+        (lambda net, x: net.norm(x), False),
+        (lambda net, x: (x, net.last(x)), False),
+        (lambda net, x: x + net.c(F.relu(x)), False),
+    ],
+    ids=["as it is", "pooled", "behind a norm", "read by a head too", "another branch"],
+)
+def test_the_sum_is_the_models_output(end, ends):
+    class Ended(Net):
+        def forward(self, x):
+            x = self.first(x)
+            x = x + self.c(F.relu(x))
+            return end(self, self.branch(self, x))
+
+    roles = read_roles(record(Ended(CASES["plain"][0]), torch.randn(4, 8)))
+    assert roles["b.weight"].branch.ends is ends
+
+
 def test_outside_of_branches_there_is_none():
     roles = read_roles(record(Net(CASES["plain"][0]), torch.randn(4, 8)))
     assert roles["first.weight"].branch is None

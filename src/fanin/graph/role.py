@@ -73,6 +73,7 @@ class Branch:
         bent: an activation stands between it and the sum.
         nested: the sum lies inside another residual branch.
         encloses: other residual sums lie inside this branch.
+        ends: the sum is the model's output, or goes to it and to no other weight.
     """
 
     layers: int = 0
@@ -86,6 +87,7 @@ class Branch:
     bent: bool = False
     nested: bool = False
     encloses: bool = False
+    ends: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,6 +133,8 @@ class ParameterRole:
         norm_before: a normalisation aside of the residual stream made what it reads; at most a
             modulation came in between.
         norm_after: a normalisation reads its output before the next weight or add does.
+        norms_alone: norms over features are all that reads its output, behind its activation or at
+            once, so that its scale shows little or not at all.
         depth: number of weight layers on the longest path from the inputs, this one included.
         residual_branches: number of residual adds along the model's main stream, when the
             parameter writes to that stream; 0 otherwise. It says that a weight is a residual
@@ -164,6 +168,7 @@ class ParameterRole:
     before: Activation | None = None
     norm_before: bool = False
     norm_after: bool = False
+    norms_alone: bool = False
     depth: int = 0
     residual_branches: int = 0
     stream_branches: int = 0

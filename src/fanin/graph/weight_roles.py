@@ -5,7 +5,7 @@ from math import prod
 
 from fanin.axes import Axes
 from fanin.graph.evidence import Facts, at
-from fanin.graph.following import before, follow, reads_norm
+from fanin.graph.following import before, follow, meets_norms_alone, reads_norm
 from fanin.graph.patterns.channels import Runs, count, partition
 from fanin.graph.patterns.ending import chooses, ends_in_output
 from fanin.graph.patterns.gates import gate_names
@@ -52,6 +52,7 @@ def read_weight(facts: Facts, name: str, uses: list[Use]) -> ParameterRole:
         before=before(facts.flow, use.source),
         norm_before=reads_norm(facts.flow, use.source, facts.streams),
         norm_after=following.norm,
+        norms_alone=all(meets_norms_alone(facts.flow, each.result) for each in weights),
         depth=facts.depths.get(use.result, 0),
         residual_branches=writer.branches if writer is not None else 0,
         stream_branches=branch.branches if branch is not None else 0,

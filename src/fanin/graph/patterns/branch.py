@@ -6,6 +6,7 @@ from numbers import Real
 
 from fanin.graph.flow import Flow, Step
 from fanin.graph.graph import Operation, TensorKind
+from fanin.graph.patterns.ending import ends_in_output
 from fanin.graph.patterns.residual_streams import ResidualAdd
 from fanin.graph.role import Branch
 from fanin.graph.structure import argument
@@ -69,6 +70,7 @@ def read_branches(flow: Flow, adds: list[ResidualAdd]) -> Mapping[str, Branch]:
             normed=add.chain in normed,
             nested=add.operation.index in nested,
             encloses=bool(others),
+            ends=ends_in_output(flow, add.operation.outputs[0]),
         )
         for operation in operations:
             for use in flow.weights_at(operation):

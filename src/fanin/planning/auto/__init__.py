@@ -22,7 +22,7 @@ from fanin.planning.auto.head import head, modulation, router
 from fanin.planning.auto.learning_rate import advice as of_post_norm
 from fanin.planning.auto.linear import linear
 from fanin.planning.auto.message_passing import corrected_for_degree
-from fanin.planning.auto.norm import norm_scale
+from fanin.planning.auto.norm import norm_bias, norm_scale
 from fanin.planning.auto.norm_free import closed_beside_attention
 from fanin.planning.auto.norm_stack import advice as of_norm_stack
 from fanin.planning.auto.plain_rate import advice as of_plain_stack
@@ -54,6 +54,7 @@ _BY_ROLE: Mapping[Role, Decide] = {
     Role.RECURRENT_BIAS: recurrent_bias,
     Role.BIAS: bias,
     Role.NORM_SCALE: norm_scale,
+    Role.NORM_BIAS: norm_bias,
     Role.ADAPTER_DOWN: adapter,
     Role.ADAPTER_UP: adapter,
 }

@@ -4,7 +4,8 @@ from fanin.planning.auto.gain import LINEAR, RELU_LIKE, SATURATING, name_of, squ
 from fanin.planning.auto.intent import deliberate_zero
 from fanin.planning.auto.norm_free import in_norm_free_branch
 from fanin.planning.auto.plain_stack import behind_deep_stack, in_deep_stack
-from fanin.planning.auto.residual import inside_residual
+from fanin.planning.auto.residual import between_norms, inside_residual
+from fanin.planning.auto.shifted_chain import behind_shifted_norm
 from fanin.planning.families import last_writer
 from fanin.planning.recipe import Decision, leave
 from fanin.planning.subject import Circumstances, Subject
@@ -24,8 +25,15 @@ def linear(subject: Subject, circumstances: Circumstances) -> Decision:
     inside = 0 < subject.role.depth <= last_writer(circumstances)
     if inside and not subject.role.norm_after:
         return inside_residual(subject, circumstances)
-    deep = in_deep_stack(subject, circumstances) or behind_deep_stack(subject, circumstances)
-    return deep or by_activation(subject)
+    hidden = between_norms(subject, circumstances)
+    if hidden is not None:
+        return hidden
+    return (
+        in_deep_stack(subject, circumstances)
+        or behind_deep_stack(subject, circumstances)
+        or behind_shifted_norm(subject, circumstances)
+        or by_activation(subject)
+    )
 
 
 def by_activation(subject: Subject) -> Decision:

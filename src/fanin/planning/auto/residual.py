@@ -2,6 +2,8 @@
 
 from fanin.graph.role import Role
 from fanin.planning.auto.gain import LINEAR, name_of, squared_gain
+from fanin.planning.auto.head import LOGIT_STD
+from fanin.planning.families import last_writer
 from fanin.planning.recipe import Decision
 from fanin.planning.subject import Circumstances, Subject
 from fanin.schemes import LeCun, VarianceScaling
@@ -19,8 +21,9 @@ def residual_scale(subject: Subject, circumstances: Circumstances) -> tuple[floa
 
     Pre-norm: 1/N on the writers of N branches, so that the stream's second moment at most doubles
     from one end to the other, whatever the depth; none where a norm closes the branch and hides
-    the writer's scale.  What reads the norm starts small (``reader_scale``).  Post-norm: DeepNorm's
-    start by weights alone.
+    the writer's scale.  Where the sum is what the model returns, its writer is a head too, and as
+    small as one.  What reads the norm starts small (``reader_scale``).  Post-norm: DeepNorm's start
+    by weights alone.
     """
     role = subject.role
     if role.post_norm:
@@ -30,6 +33,9 @@ def residual_scale(subject: Subject, circumstances: Circumstances) -> tuple[floa
         return reader_scale(subject)
     if role.norm_after:
         return 1.0, "a norm closes its branch and hides its scale"
+    if role.branch is not None and role.branch.ends:
+        why = f"writes to the model's output, a head: × {LOGIT_STD} · {branches}^(−½)"
+        return LOGIT_STD**2 / branches, why
     return 1 / branches, f"residual writer, one of {branches}: × {branches}^(−½)"
 
 
@@ -45,6 +51,20 @@ def reader_scale(subject: Subject) -> tuple[float, str]:
     if not reads or role.residual_branches:
         return 1.0, ""
     return _SMALL, "reads a norm: 2/(5·fan_in) (SmallInit)"
+
+
+def between_norms(subject: Subject, circumstances: Circumstances) -> Decision | None:
+    """SmallInit for a weight of a residual network that stands alone between two norms; else None.
+
+    BERT's transform before its head is one.  Its scale hardly shows, and sets how fast it turns:
+    as fast as what reads the other norms.
+    """
+    role = subject.role
+    alone = role.norm_before and role.norms_alone and role.branch is None
+    if not alone or last_writer(circumstances) == 0:
+        return None
+    reason = "between norms, which hide its scale: 2/(5·fan_in) (SmallInit)"
+    return Decision(VarianceScaling(scale=_SMALL), reason, role.evidence)
 
 
 def _post_norm_scale(subject: Subject, circumstances: Circumstances) -> tuple[float, str]:
