@@ -15,7 +15,10 @@ from fanin.propagation.call import CallParts, functional_name
 from fanin.propagation.pieces import Pieces
 from fanin.propagation.profile import MOST_PLACES
 from fanin.propagation.state import State, constant, independent, measured, with_powers
+from fanin.schemes.blockwise import Blockwise
+from fanin.schemes.matrix import Form, MatrixScheme
 from fanin.schemes.scaled import Scaled
+from fanin.schemes.scheme import Scheme
 
 MOST_BUFFER = 1 << 22
 
@@ -54,7 +57,7 @@ def parameter_state(
     keep = left and tensor.numel() <= MOST_BUFFER
     if keep:
         return measured(tensor, keep=True)
-    return replace(_without_zero_rows(tensor), mirrored=_is_mirrored(tensor.detach()))
+    return replace(_without_empty(tensor), mirrored=_is_mirrored(tensor.detach()))
 
 
 def _tell_of_nan(name: str, tensor: torch.Tensor, parts: CallParts) -> None:
@@ -76,16 +79,22 @@ def _is_mirrored(tensor: torch.Tensor) -> bool:
     return False
 
 
-def _without_zero_rows(tensor: torch.Tensor) -> State:
-    """Weights that stand there; rows of zeros, such as a padding token's, are told apart."""
+def _without_empty(tensor: torch.Tensor) -> State:
+    """Weights that stand there; rows and taps of zeros are told apart.
+
+    Such are a padding token's row, and all but the middle tap of a delta-orthogonal kernel.
+    """
     state = measured(tensor, keep=False)
     if tensor.dim() < 2 or tensor.shape[0] > MOST_PLACES:
         return state
-    filled = (tensor.detach() != 0).flatten(1).any(1).double().cpu()
-    if filled.all() or not filled.any():
+    there = (tensor.detach() != 0).cpu()
+    rows = there.flatten(1).any(1).reshape(-1, *(1,) * (tensor.dim() - 1))
+    taps = there.flatten(0, 1).any(0) if tensor.dim() > 2 else torch.ones(1, dtype=torch.bool)
+    filled = rows & taps
+    if filled.all() or not filled.any() or filled.numel() > MOST_PLACES:
         return state
-    powers = filled / filled.mean()
-    return with_powers(state, powers.numpy().reshape(-1, *(1,) * (tensor.dim() - 1)))
+    powers = filled.double() / filled.double().mean()
+    return with_powers(state, powers.numpy())
 
 
 def _drawn(name: str, shape: tuple[int, ...], assignment: Any) -> State:
@@ -100,6 +109,12 @@ def _drawn(name: str, shape: tuple[int, ...], assignment: Any) -> State:
         state = with_powers(state, powers)
     drawn = scheme.of if isinstance(scheme, Scaled) else scheme
     mirrored = type(drawn).__name__.startswith("Mirrored")
+    if axes.receptive and _on_middle_tap(scheme) and shape:
+        form = Form.of(shape, axes)
+        taps = np.zeros(form.taps)
+        taps[form.centre] = taps.size
+        places = [shape[a] if a in axes.receptive else 1 for a in range(len(shape))]
+        state = with_powers(state, taps.reshape(places))
     pieces = _pieces(shape, axes, scheme, state)
     if pieces is not None and 0.0 in pieces.factors and shape[pieces.axis] <= MOST_PLACES:
         # Outputs that are exactly 0 are told apart one by one: another tensor may have its own
@@ -108,6 +123,14 @@ def _drawn(name: str, shape: tuple[int, ...], assignment: Any) -> State:
         others = (1,) * (len(shape) - 1 - pieces.axis)
         return with_powers(state, powers.reshape((1,) * pieces.axis + (-1, *others)))
     return replace(state, mirrored=mirrored, pieces=pieces)
+
+
+def _on_middle_tap(scheme: Scheme) -> bool:
+    if isinstance(scheme, Scaled):
+        return _on_middle_tap(scheme.of)
+    if isinstance(scheme, Blockwise):
+        return all(map(_on_middle_tap, scheme.schemes))
+    return isinstance(scheme, MatrixScheme) and scheme.on_middle_tap
 
 
 def _lengths(shape: tuple[int, ...], carrier: Any) -> State | None:

@@ -9,27 +9,20 @@ import torch
 from fanin.graph.graph import Ref
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, forgotten, in_turn, resampled
+from fanin.propagation.kernel import kernel_of, whole_kernel
 from fanin.propagation.nearness import MOST, NONE, Near, of_axis, reads_of
 from fanin.propagation.profile import MOST_PLACES, Profile, even, settled
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State
 
 
-def settings_of(call: Call, space: int) -> list[tuple[int, ...]]:
-    """Strides, paddings and dilations of a recorded convolution, one number an axis."""
-    found = (tuple(int(n) for n in call.raw(k)) for k in (3, 4, 5))
-    return [v * space if len(v) == 1 else v for v in found]
-
-
 def to_places(call: Call) -> Carry:
     """Samples keep their powers, channels mix, positions receive from the taps that read them."""
-    x, w, made = call.state(0).shape, call.state(1).shape, call.shape()
-    space = len(w) - 2
-    lead = len(x) - space
+    x, made, kernel = call.state(0).shape, call.shape(), kernel_of(call)
+    lead = len(x) - len(kernel.taps)
     transposed = bool(call.raw(6))
-    settings = [v * space if len(v) == 1 else v for v in (tuple(call.raw(k)) for k in (3, 4, 5))]
     steps = {}
-    for k, (taps, stride, padding, dilation) in enumerate(zip(w[2:], *settings, strict=True)):
+    for k, (taps, stride, padding, dilation) in enumerate(kernel.along_axes()):
         given, out = x[lead + k], made[lead + k]
         if given * out > 1 << 22:
             return forgotten
@@ -73,14 +66,13 @@ def nearness_of_taps(call: Call, pairs: Array, near: Near, *, back: bool) -> Nea
     weight, shapes = call.state(1), (call.state(0).shape, call.shape())
     if weight.mean**2 > 0.01 * weight.second_moment:
         return NONE
-    taps = weight.shape[2:]
-    settings = settings_of(call, len(taps))
+    kernel = kernel_of(call)
     turned = bool(call.raw(6))
     one, two = shapes[::-1] if turned else shapes
     given = shapes[1] if back else shapes[0]
     found = {}
-    for k, (count, stride, padding, dilation) in enumerate(zip(taps, *settings, strict=True)):
-        d = len(given) - len(taps) + k
+    for k, (count, stride, padding, dilation) in enumerate(kernel.along_axes()):
+        d = len(given) - len(kernel.taps) + k
         if given[d] == 1 or max(one[d], two[d]) > MOST:
             continue
         reads = reads_of(one[d], two[d], count, stride, padding, dilation, back != turned)
@@ -92,13 +84,11 @@ def nearness_of_taps(call: Call, pairs: Array, near: Near, *, back: bool) -> Nea
 
 def reads_of_taps(call: Call) -> Array:
     """How much power each tap of the kernel reads, all output positions together."""
-    x, taps, made = call.state(0), call.state(1).shape[2:], call.shape()
-    space = len(taps)
-    lead = len(x.shape) - space
+    x, made, kernel = call.state(0), call.shape(), kernel_of(call)
+    lead = len(x.shape) - len(kernel.taps)
     powers = even(x.profile, len(x.shape)).mean(axis=tuple(range(lead)))
     powers = np.broadcast_to(powers, x.shape[lead:])
-    axes = zip(taps, *settings_of(call, space), strict=True)
-    for axis, (count, stride, padding, dilation) in enumerate(axes):
+    for axis, (count, stride, padding, dilation) in enumerate(kernel.along_axes()):
         size, out = x.shape[lead + axis], made[lead + axis]
         step = np.zeros((count, size))
         rows = np.arange(out)
@@ -111,7 +101,7 @@ def reads_of_taps(call: Call) -> Array:
 
 def inverse_taps_of_places(call: Call) -> float:
     """Mean of 1/n over the output positions of a convolution, n the taps that read something."""
-    x, taps = call.state(0), call.state(1).shape[2:]
+    x, taps = call.state(0), kernel_of(call).taps
     sizes = x.shape[len(x.shape) - len(taps) :]
     if prod(sizes) > MOST_PLACES:
         return 1 / prod(taps)
@@ -129,16 +119,19 @@ def window_sums(call: Call, values: Array) -> Array:
         call: a convolution.
         values: (..., *input positions).
     """
-    taps = call.state(1).shape[2:]
-    space = len(taps)
+    weight, whole = call.state(1), whole_kernel(call)
+    space = len(whole.taps)
     lead = values.shape[: values.ndim - space]
     given = torch.from_numpy(np.array(values, dtype=float))
     given = given.reshape(prod(lead), 1, *values.shape[len(lead) :])
-    stride, padding, dilation = (list(v) for v in settings_of(call, space))
+    stride, padding, dilation = (list(v) for v in (whole.stride, whole.padding, whole.dilation))
+    # The recorded operation knows no negative padding: empty taps read by nothing instead.
+    filled = even(weight.profile, len(weight.shape)).max(axis=(0, 1)) > 0
+    reading = torch.from_numpy(np.broadcast_to(filled, whole.taps).astype(float))
     extra = list(call.raw(7))
     extra = extra * space if len(extra) == 1 else extra
     sums = torch.ops.aten.convolution(
-        given, torch.ones(1, 1, *taps, dtype=given.dtype), None,
+        given, reading[None, None], None,
         stride, padding, dilation, bool(call.raw(6)), extra, 1,
     )  # fmt: skip
     return np.asarray(sums.numpy()).reshape(*lead, *sums.shape[2:])
@@ -147,7 +140,7 @@ def window_sums(call: Call, values: Array) -> Array:
 def behind_padding(call: Call) -> tuple[State, tuple[int, ...]]:
     """The input of a convolution before zeros were put round it, and how many come first."""
     space = len(call.state(1).shape) - 2
-    own = settings_of(call, space)[1]
+    own = kernel_of(call).padding
     if bool(call.raw(6)):
         return call.state(0), own
     state, before = zeros_around(call, space)

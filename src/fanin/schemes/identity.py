@@ -35,6 +35,11 @@ class Identity(MatrixScheme):
     def __post_init__(self) -> None:
         require_number(self, "gain")
 
+    @property
+    def on_middle_tap(self) -> bool:
+        """True."""
+        return True
+
     def matrix_moments(self, form: Form) -> Moments:
         """min(outputs, inputs) elements equal ``gain``, the others 0."""
         return _of_ones(min(form.outputs, form.inputs) / form.elements, self.gain)
@@ -69,6 +74,11 @@ class Dirac(MatrixScheme):
         require(
             isinstance(self.groups, int) and self.groups >= 1, f"{self!r}: groups must be >= 1."
         )
+
+    @property
+    def on_middle_tap(self) -> bool:
+        """True."""
+        return True
 
     def _parts(self, form: Form) -> int:
         """How many identities stand in one matrix.

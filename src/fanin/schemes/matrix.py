@@ -67,6 +67,11 @@ class MatrixScheme(Scheme):
     independent matrices: each is built on its own, from numbers of its own.
     """
 
+    @property
+    def on_middle_tap(self) -> bool:
+        """Whether all taps of a convolution but the middle one are 0."""
+        return False
+
     @abstractmethod
     def build_matrices(
         self, form: Form, address: Address, first: int, count: int, dtype: torch.dtype

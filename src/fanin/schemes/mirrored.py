@@ -54,6 +54,11 @@ class Mirrored(MatrixScheme):
         require_choice(self, "mirror", ("both", "outputs", "inputs"))
         require_choice(self, "taps", ("middle", "all"))
 
+    @property
+    def on_middle_tap(self) -> bool:
+        """Unless Q lies over all taps."""
+        return self.taps == "middle"
+
     def _half(self, form: Form) -> tuple[int, int]:
         """Rows and columns of Q."""
         require(

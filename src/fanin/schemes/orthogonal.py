@@ -89,6 +89,11 @@ class DeltaOrthogonal(MatrixScheme):
     def __post_init__(self) -> None:
         require_number(self, "gain", least=0)
 
+    @property
+    def on_middle_tap(self) -> bool:
+        """True."""
+        return True
+
     def matrix_moments(self, form: Form) -> Moments:
         """Mean 0; ‖Q‖² is the number of inputs."""
         require(

@@ -13,6 +13,7 @@ from fanin.propagation.carrying import forgotten
 from fanin.propagation.echo import echo
 from fanin.propagation.families.linear import mirrored_input
 from fanin.propagation.families.views import reshaped
+from fanin.propagation.kernel import Kernel, kernel_of, whole_kernel
 from fanin.propagation.layout import fit, fit_flat, plain_axes
 from fanin.propagation.nearness import Near
 from fanin.propagation.numbers_behind_norms import taken_back_by_weights
@@ -24,7 +25,6 @@ from fanin.propagation.tap_pairs import Counts, Line, line, spread, with_bits, w
 from fanin.propagation.taps import (
     behind_padding,
     nearness_of_taps,
-    settings_of,
     to_places,
     window_sums,
 )
@@ -69,17 +69,17 @@ class _Plan:
         return shape if self.batched else (1, *shape)
 
 
-def _plan(call: Call, x: Sequence[int], padding: Sequence[int]) -> _Plan:
+def _plan(call: Call, kernel: Kernel, x: Sequence[int], padding: Sequence[int]) -> _Plan:
     """The counts of a convolution of an input of shape ``x``."""
-    w, out = call.state(1).shape, call.shape()
+    w, out = kernel.weight.shape, call.shape()
     transposed, groups = bool(call.raw(6)), int(call.raw(8))
-    space = len(w) - 2
-    stride, _, dilation = settings_of(call, space)
+    space = len(kernel.taps)
+    settings = (kernel.taps, kernel.stride, padding, kernel.dilation)
     sizes, outs = x[len(x) - space :], out[len(out) - space :]
     lines = tuple(
         # A transposed convolution is the backward pass of one from its output to its input.
         line(o, n, k, s, p, d) if transposed else line(n, o, k, s, p, d)
-        for n, o, k, s, p, d in zip(sizes, outs, w[2:], stride, padding, dilation, strict=True)
+        for n, o, k, s, p, d in zip(sizes, outs, *settings, strict=True)
     )
     if transposed:
         return _Plan(groups, True, lines, w[0] // groups, w[1], len(x) == space + 2)
@@ -95,9 +95,10 @@ def _bits_of_weight(weight: State, *, output_first: bool) -> Array:
 @forward(*_NAMES)
 def convolution(call: Call) -> State:
     """N σ² q times the share of taps that padding leaves."""
-    weight = call.state(1)
+    kernel = kernel_of(call)
+    weight = kernel.weight
     x, before = behind_padding(call)
-    plan = _plan(call, x.shape, before)
+    plan = _plan(call, kernel, x.shape, before)
     if weight.mirrored and x.mirrored:
         x = mirrored_input(x)
     rank, shape = len(weight.axes), call.shape()
@@ -106,7 +107,7 @@ def convolution(call: Call) -> State:
     taps = prod(counts[0][0] for counts in plan.outputs)
     mean = x.mean * weight.mean * plan.per_group_in * taps
     made = gaussian(plain_axes(shape), mean, without_bits(found, plan.with_samples(shape)))
-    made = with_powers(made, _powers(call, plan, x, taps))
+    made = with_powers(made, _powers(call, kernel, plan, x, taps))
     given = under_plain(call.state(0)), call.nearness(0)
     call.leave_nearness(nearness_of_taps(call, *given, back=False))
     bias = call.optional(2)
@@ -116,16 +117,16 @@ def convolution(call: Call) -> State:
     return replace(made.with_flags(x, weight), mirrored=mirrored)
 
 
-def _powers(call: Call, plan: _Plan, inner: State, taps: float) -> Array | None:
+def _powers(call: Call, kernel: Kernel, plan: _Plan, inner: State, taps: float) -> Array | None:
     """Powers of the output place by place: what the taps read, over ``taps`` even valid ones.
 
     Borders read padding; corners more of it.
     """
     space = len(plan.lines)
-    x, weight = call.state(0), call.state(1)
+    x, weight = call.state(0), kernel.weight
     scale = x.second_moment / inner.second_moment if inner.second_moment > 0 else 1.0
     sizes = x.shape[len(x.shape) - space :]
-    padded = any(line.forward[0][0] != weight.shape[2 + k] for k, line in enumerate(plan.lines))
+    padded = any(ln.forward[0][0] != n for ln, n in zip(plan.lines, kernel.taps, strict=True))
     if (x.profile is None and not padded and not plan.transposed) or taps <= 0:
         return None
     if prod(sizes) > MOST_PLACES or weight.mean**2 > 0.01 * weight.second_moment:
@@ -147,33 +148,35 @@ def _powers(call: Call, plan: _Plan, inner: State, taps: float) -> Array | None:
 @backward(*_NAMES)
 def convolution_backward(call: Call) -> list[Pass]:
     """The transposed convolution of g; the weight sums g x over samples and positions."""
-    weight, x = call.state(1), call.state(0)
-    plan = _plan(call, x.shape, settings_of(call, len(weight.shape) - 2)[1])
-    source, kernel, bias = (call.tensor(position) for position in range(3))
+    x, acting, whole = call.state(0), kernel_of(call), whole_kernel(call)
+    plan = _plan(call, acting, x.shape, acting.padding)
+    source, weights, bias = (call.tensor(position) for position in range(3))
     passes = []
     if source is not None:
-        by_value = None if weight.mirrored else partial(echo, call, 0, 1)
-        move = partial(_to_input, call, plan)
+        by_value = None if acting.weight.mirrored else partial(echo, call, 0, 1)
+        move = partial(_to_input, call, acting.weight, plan)
         passes.append(
             Pass(
                 source,
                 move,
                 by_value=by_value,
                 carry=to_places(call),
-                mirrored=weight.mirrored,
+                mirrored=acting.weight.mirrored,
                 move_near=partial(_to_input_near, call, move),
             )
         )
-    if kernel is not None:
-        passes.append(Pass(kernel, partial(_to_weight, call, plan), carry=forgotten))
+    if weights is not None:
+        # Empty taps have gradients too.
+        every = _plan(call, whole, x.shape, whole.padding)
+        passes.append(Pass(weights, partial(_to_weight, call, every), carry=forgotten))
     if bias is not None:
         passes.append(Pass(bias, partial(_to_bias, call, plan, bias), carry=forgotten))
     return passes
 
 
-def _to_input(call: Call, plan: _Plan, pairs: Array) -> Array:
+def _to_input(call: Call, weight: State, plan: _Plan, pairs: Array) -> Array:
     """Pair moments of the input's gradient."""
-    made, x, weight = call.made(), call.state(0), call.state(1)
+    made, x = call.made(), call.state(0)
     w = _bits_of_weight(weight, output_first=plan.transposed)
     g = with_bits(pairs, made.axes, len(weight.axes))
     found = spread(g, w, plan.inputs, plan.per_group_out)
