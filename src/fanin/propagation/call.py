@@ -2,7 +2,7 @@
 
 from collections.abc import Hashable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,6 +13,9 @@ from fanin.propagation.quadrature import Array
 from fanin.propagation.recurrences import Recurrences
 from fanin.propagation.state import State, constant
 from fanin.propagation.weight_draws import WeightDraws
+
+if TYPE_CHECKING:
+    from fanin.propagation.row_strength import Stream
 
 Rows = np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
 
@@ -148,6 +151,8 @@ class CallParts:
         """Those among them that no rule made."""
         self.sample_gradients: dict[int, torch.Tensor] = {}
         """What the operations behind them send back, run by run."""
+        self.streams: dict[int, Stream | None] = {}
+        """What a norm reads of a residual stream, by what it reads: see ``row_strength``."""
         self.closed: set[tuple[int, int]] = set()
         """Ways (index of an operation, tensor it reads) whose gradient another has brought."""
         self.alike: dict[int, Rows | None] = {}

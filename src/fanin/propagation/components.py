@@ -14,6 +14,8 @@ from fanin.propagation.nearness import NONE, Near, mixed
 from fanin.propagation.nearness_kept import of_products
 from fanin.propagation.profile import Profile, even, settled
 from fanin.propagation.quadrature import Array, expectation, pair_moments
+from fanin.propagation.row_strength import Strength
+from fanin.propagation.row_strength import mixed as mixed_strengths
 from fanin.propagation.state import State
 
 MOST_SOURCES = 32
@@ -34,6 +36,7 @@ class Component:
         profile: how its power is spread over the places.
         near: which places are alike.
         opposite: the units of a mirrored pair, z and −z, receive b·φ′(z) and −b·φ′(−z) with one b.
+        strength: how it goes with the power of its row.
     """
 
     pairs: Array
@@ -42,6 +45,7 @@ class Component:
     profile: Profile = None
     near: Near = field(default_factory=dict)
     opposite: bool = False
+    strength: Strength | None = None
 
     @property
     def power(self) -> float:
@@ -94,7 +98,10 @@ def _together(one: Component, two: Component) -> Component:
     near = one.near
     if (one.near or two.near) and one.near is not two.near:
         near = mixed((c.power, c.near) for c in (one, two))
-    return replace(one, slope=one.slope + two.slope, profile=profile, near=near)
+    strength = one.strength
+    if strength is not two.strength:
+        strength = mixed_strengths((c.power, c.strength) for c in (one, two))
+    return replace(one, slope=one.slope + two.slope, profile=profile, near=near, strength=strength)
 
 
 def joined(gradient: Gradient, state: State, source: Hashable) -> Gradient:
@@ -102,7 +109,8 @@ def joined(gradient: Gradient, state: State, source: Hashable) -> Gradient:
     pairs = total_pairs(gradient, state)
     profile = total_profile(gradient, state)
     pairs, near = total_near(gradient, state, pairs)
-    return {source: Component(pairs, profile=profile, near=near)}
+    strength = mixed_strengths((c.power, c.strength) for c in gradient.values())
+    return {source: Component(pairs, profile=profile, near=near, strength=strength)}
 
 
 def total_pairs(

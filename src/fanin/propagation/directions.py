@@ -7,6 +7,7 @@ tokens lie in T directions, in one where all T are the same.
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from math import prod
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from fanin.propagation.state import State
 _LINEAR = {"view", "_unsafe_view", "reshape", "clone", "contiguous", "alias", "detach", "_to_copy",
            "mul", "add", "native_dropout", "dropout", "unsqueeze", "sub", "slice", "split",
            "split_with_sizes", "expand"}  # fmt: skip
+_VIEWS = {"view", "_unsafe_view", "reshape", "clone", "contiguous", "alias", "_to_copy"}
 _TURNED = {"t", "transpose", "permute"}
 _FURTHEST = 24
 
@@ -98,6 +100,8 @@ class _Search:
             if features == len(atoms) - 1:
                 return min(own + self.along(data, last, left - 1), 1.0)
             return max(own, self._of_mixed_tokens(data, features, left - 1))
+        if name == "convolution":
+            return min(own + self._of_channels(maker, features, left - 1), 1.0)
         if name in _TURNED:
             before = _before_turning(states[maker.inputs[0]], maker, features)
             return own if before is None else self.along(maker.inputs[0], before, left - 1)
@@ -174,6 +178,22 @@ class _Search:
         found = expectation(state.values**2 * (NODES**2 - 1)) / (2 * state.second_moment)
         return found**2 * self.uneven(source, place, left - 1)
 
+    def _of_channels(self, convolution: Operation, features: int, left: int) -> float:
+        """Behind a convolution, whose channels read those of its input at a few places."""
+        given = self._states[convolution.inputs[0]]
+        channels = atom_range(given.axes, 1)
+        made = atom_range(self._states[convolution.outputs[0]].axes, 1)
+        if bool(convolution.args[6]) or int(convolution.args[8]) != 1:
+            return 0.0
+        if len(channels) != 1 or features not in made or given.variance <= 0:
+            return 0.0
+        inner = self.along(convolution.inputs[0], channels[0], left)
+        taps = float(np.prod(self._graph.tensors[convolution.inputs[1]].shape[2:]))
+        places = [p for d in range(2, len(given.axes)) for p in atom_range(given.axes, d)]
+        apart = given.pairs[tuple(int(p in places) for p in range(given.pairs.ndim))]
+        shared = float(np.clip((apart - given.mean**2) / given.variance, 0.0, 1.0)) ** 2
+        return inner * (1 / taps + (1 - 1 / taps) * shared)
+
     def _of_parts(
         self, cat: Operation, varying: Mapping[int, int], features: int, left: int
     ) -> float:
@@ -228,6 +248,33 @@ def _place(one: State, two: State, features: int) -> int | None:
     last = features == len(made) - 1 and one.axes and two.axes and one.axes[-1] == two.axes[-1]
     if last or (len(given) == len(made) and given[features] == made[features]):
         return len(given) - 1 if last else features
+    if prod(given) != prod(made):
+        return None
+    # A view that splits or joins others: what lies before it says which one it is.
+    before = prod(made[:features])
+    found = [p for p, n in enumerate(given) if n == made[features] and prod(given[:p]) == before]
+    return found[0] if found else None
+
+
+def maker_of_features(
+    graph: Graph, states: Mapping[int, State], tensor: int, left: int = _FURTHEST
+) -> Operation | None:
+    """The operation that made the last axis of a tensor, through views and transposes of it."""
+    features = len(atoms_of(states[tensor].axes)) - 1
+    for _ in range(left):
+        maker = graph.producer.get(tensor)
+        if maker is None or not maker.inputs or maker.inputs[0] not in states:
+            return maker
+        name, state, given = functional_name(maker.name), states[tensor], states[maker.inputs[0]]
+        if name in _TURNED:
+            place = _before_turning(given, maker, features)
+        elif name in _VIEWS:
+            place = _place(given, state, features)
+        else:
+            return maker
+        if place is None:
+            return None
+        tensor, features = maker.inputs[0], place
     return None
 
 

@@ -8,12 +8,12 @@ from fanin.graph.graph import Operation, Ref
 from fanin.propagation.algebra import centred_pairs, mean_pairs
 from fanin.propagation.attention_parts import softmax_behind
 from fanin.propagation.call import Call, functional_name
-from fanin.propagation.directions import uneven_tokens
+from fanin.propagation.directions import maker_of_features, uneven_tokens
 from fanin.propagation.layout import Axes
 from fanin.propagation.logit_rows import within
 from fanin.propagation.norm_settings import ROW_NORMS
 from fanin.propagation.profile import even
-from fanin.propagation.quadrature import NODES, Array, expectation
+from fanin.propagation.quadrature import NODES, WEIGHTS, Array, expectation
 from fanin.propagation.state import State
 from fanin.propagation.written_norms import written_norm
 
@@ -36,6 +36,30 @@ def spread_of_power(pairs: Array, axes: Axes, dims: Sequence[int], centre: bool)
     return 2 * float(mean_pairs(square, axes, dims).flat[0])
 
 
+def spread_of_few(values: Array, count: int) -> float:
+    """Relative variance of the Γ distribution that has the mean of 1/p of p, a mean of few squares.
+
+    E[1/p] = ∫ E[exp(−t x²/n)]ⁿ dt for n independent x: squares of skewed numbers vary by what a few
+    large ones add, and are divided by when they are small.
+
+    Args:
+        values: of the numbers, on the nodes of their base.
+        count: n.
+    """
+    square = values**2
+    power = expectation(square)
+    if power <= 0 or count < 1:
+        return 0.0
+    t = np.exp(np.linspace(-12.0, 12.0, 241))
+    each = np.exp(-np.outer(t, square) / (count * power)) @ WEIGHTS
+    inverse = float(np.trapezoid(t * each**count, np.log(t)))
+    return float(np.clip(1 - 1 / inverse, 0.0, _MOST)) if inverse > 0 else 0.0
+
+
+_MOST = 0.95
+"""Where half of few numbers are 0 all of them are at times, and 1/p has no mean."""
+
+
 def rows_apart(total: float, few: float) -> tuple[float, float]:
     """The part of a row's variance that its own numbers make, and what it has from elsewhere."""
     return (few, (1 + total) / (1 + few) - 1) if total > few else (total, 0.0)
@@ -49,7 +73,7 @@ def varies(
     Behind a norm every row has the same; a sum of two has what both have and twice their product.
     Behind a matrix a row has what the rows have that the matrix reads, which are uneven where few
     and skewed numbers make them: an eighth of 1 for 32 GELUs. Rows that a matrix over tokens makes
-    of few tokens lie in few directions.
+    of few tokens lie in few directions; those of a known table are no chance.
 
     Args:
         call: the norm, or whatever else divides by that power.
@@ -59,6 +83,8 @@ def varies(
         rows: first and last but one of those that count; None for all.
     """
     maker = call.graph.producer.get(tensor)
+    if call.states[tensor].known is not None:
+        return 0.0  # its rows are what they are, place by place
     if maker is None or left == 0 or not maker.inputs:
         return few
     name = functional_name(maker.name)
@@ -76,6 +102,9 @@ def varies(
         mixed = uneven_tokens(call.graph, call.states, tensor)
         if mixed > 0.0:
             return max(few, mixed)
+        source = maker_of_features(call.graph, call.states, tensor)
+        if source is not None and source.name == "convolution":
+            return (1 + few) * (1 + _of_places_read(call, source)) - 1
     if name == "slice" and call.states[first.tensor].shape[-1:] == shape[-1:]:
         return varies(call, first.tensor, few, left - 1, _rows_left(call, maker, first, rows))
     if name in _ROWS_KEPT and call.states[first.tensor].shape[-1:] == shape[-1:]:
@@ -192,6 +221,15 @@ def _of_averages(call: Call, tensor: int) -> float | None:
     return float(shares.uneven * min(part, 1.0) ** 2 / heads)
 
 
+def _of_places_read(call: Call, convolution: Operation) -> float:
+    """Relative variance of the power of the channels and places that a convolution reads."""
+    given = call.states[convolution.inputs[0]]
+    power = expectation(given.values**2)
+    if bool(convolution.args[6]) or int(convolution.args[8]) != 1 or power <= 0:
+        return 0.0
+    return spread_of_few(given.values, int(np.prod(call.states[convolution.inputs[1]].shape[1:])))
+
+
 def _of_rows_read(call: Call, product: Operation, left: int) -> float:
     """Relative variance of the power of the rows that a matrix reads; 0 where it is unknown."""
     position = 1 if product.name == "addmm" else 0
@@ -231,7 +269,7 @@ def _of_rows_read(call: Call, product: Operation, left: int) -> float:
     few = 2 / features
     rows = varies(call, inner, few, left - 1)
     straight = expectation((values - state.mean) * NODES) ** 2
-    own = max(expectation(values**4) / power**2 - 1, 0.0) / features
+    own = spread_of_few(values, features)
     if straight >= 0.999 * expectation((values - state.mean) ** 2):
         return rows
     # Of rows of another power: d ln E[φ²]/d ln E[z²] = E[φ² (z² − 1)]/(2 E[φ²]).

@@ -23,10 +23,12 @@ from fanin.propagation.components import (
 )
 from fanin.propagation.nearness import NONE, Near, kept
 from fanin.propagation.nearness_kept import MOVING
+from fanin.propagation.norm_settings import ROW_NORMS
 from fanin.propagation.profile import Profile
 from fanin.propagation.quadrature import Array
 from fanin.propagation.radial import radial_power
 from fanin.propagation.registry import Pass
+from fanin.propagation.row_strength import behind_norm, keeps_rows, mixed
 
 Sent = dict[tuple[int, int], float]
 """Power of the gradient that an operation (by index) sends to a tensor that it reads."""
@@ -70,6 +72,7 @@ def _coherent(call: Call, way: Pass, gradient: Gradient) -> Gradient:
     """Each component times the way's slope, under its own source."""
     state, target = call.states[call.operation.outputs[way.output]], call.states[way.tensor]
     arriving: Gradient = {}
+    keeps = keeps_rows(call, way.tensor)
     for source, component in gradient.items():
         slope = component.slope * way.slope  # type: ignore[operator]
         profile, factor = _carried(call, way, component.profile, component.pairs, component.near)
@@ -77,8 +80,9 @@ def _coherent(call: Call, way: Pass, gradient: Gradient) -> Gradient:
         piece = component.piece
         if target.pieces is not None and state.pieces is None and profile is not None:
             piece = target.pieces.met(profile)  # behind a function that bends
+        strength = component.strength if keeps else None
         arriving[source] = Component(
-            pairs * factor, slope, piece, profile, near, component.opposite
+            pairs * factor, slope, piece, profile, near, component.opposite, strength
         )
     return arriving
 
@@ -117,11 +121,24 @@ def _of_its_own(
     values = way.profile
     if way.by_value is not None:
         values = way.by_value(total_by_value(gradient))
+    strength = None
+    if any(c.strength is not None for c in gradient.values()) and keeps_rows(call, way.tensor):
+        strength = mixed((c.power, c.strength) for c in gradient.values())
+    if _divides_rows(call, way):
+        factor, strength, profile = behind_norm(call, way.tensor, strength, profile)
+        pairs = pairs * factor
     # A coherent way keeps one source for all inputs, so that their sum stays coherent.
     source = (call.operation.index, way.output, number if way.slope is None else "all")
     slope = 1.0 if values is None else values
     opposite = way.mirrored and target.mirrored
-    return {source: Component(pairs, slope, way.piece, profile, near, opposite)}
+    return {source: Component(pairs, slope, way.piece, profile, near, opposite, strength)}
+
+
+def _divides_rows(call: Call, way: Pass) -> bool:
+    """Whether the way goes to what a norm divides by its own power, row by row."""
+    if call.name in ROW_NORMS:
+        return way.tensor == call.tensor(0) and len(call.raw(1)) == 1
+    return way.move_radial is not None
 
 
 def _carried(call: Call, way: Pass, profile: Profile, pairs: Array, near: Near) -> Carried:
