@@ -5,9 +5,12 @@ a matrix product, the few weights of each channel have a part in its power, and 
 them again on its way back through them.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fanin.propagation.call import Call
+from fanin.propagation.common_places import Mode, spread_of_modes
 from fanin.propagation.few import rows_apart, spread_of_power, varies
 from fanin.propagation.layout import atom_range
 from fanin.propagation.norm_neighbours import norm_behind, normalised_by_channel, product_behind
@@ -18,7 +21,9 @@ from fanin.propagation.state import State
 from fanin.propagation.taps import behind_padding, inverse_taps_of_places, reads_of_taps
 
 
-def power_of_norm(call: Call, view: State, settings: NormSettings, power: float) -> NormPower:
+def power_of_norm(
+    call: Call, view: State, settings: NormSettings, power: float, modes: Sequence[Mode] = ()
+) -> NormPower:
     """What a recorded norm divides by.
 
     Args:
@@ -26,10 +31,11 @@ def power_of_norm(call: Call, view: State, settings: NormSettings, power: float)
         view: its input under the axes that the statistics run over.
         settings: of the norm.
         power: q.
+        modes: directions of the numbers, where they are few.
     """
     source = call.tensor(0)
-    spread = spread_of_power(view.pairs, view.axes, settings.dims, settings.centre)
-    bounded = spread
+    bounded = spread_of_power(view.pairs, view.axes, settings.dims, settings.centre)
+    spread = spread_of_modes(modes) if modes else bounded
     weights = uneven = 0.0
     if call.name in ROW_NORMS and source is not None:
         spread, weights = rows_apart(varies(call, source, spread, 12), spread)

@@ -42,8 +42,8 @@ def without_own_direction(
         if position not in inside:
             same = np.take(same, [0], position)
     count = float(np.prod([atoms[p] for p in inside]))
-    u = _eigenvalues(same / (float(same.flat[0]) * count), atoms, inside)
-    g = _eigenvalues(gradient, atoms, inside)
+    u = eigenvalues(same / (float(same.flat[0]) * count), atoms, inside)
+    g = eigenvalues(gradient, atoms, inside)
     copies = np.ones((1,) * numbers.ndim)
     for p in inside:
         shape = [1] * numbers.ndim
@@ -56,20 +56,22 @@ def without_own_direction(
     squared = float((copies * u**2).sum())
     both = (2 * u * u * g + u * along) / (1 + 2 * squared)
     both = one_channel * both + (1 - one_channel) * u * u * g
-    left = _from_eigenvalues(inverse * g - 2 * one * u * g + two * both, atoms, inside)
+    left = from_eigenvalues(inverse * g - 2 * one * u * g + two * both, atoms, inside)
     excess = (2 * one - two) * (own - float(along.flat[0]) / count)
     excess = min(excess, max(float(left.flat[0]), 0.0))
     return np.asarray(left - excess * one_channel * same / float(same.flat[0]))
 
 
-def _eigenvalues(pairs: Array, atoms: Sequence[int], inside: Sequence[int]) -> Array:
+def eigenvalues(pairs: Array, atoms: Sequence[int], inside: Sequence[int]) -> Array:
+    """Of the matrix of all pairs: by atom inside, of what differs along it and of its mean."""
     for p in inside:
         same, differ = np.take(pairs, 0, p), np.take(pairs, 1, p)
         pairs = np.stack([same - differ, same + (atoms[p] - 1) * differ], axis=p)
     return pairs
 
 
-def _from_eigenvalues(values: Array, atoms: Sequence[int], inside: Sequence[int]) -> Array:
+def from_eigenvalues(values: Array, atoms: Sequence[int], inside: Sequence[int]) -> Array:
+    """Pair moments of the matrix with such eigenvalues."""
     for p in inside:
         contrast, common = np.take(values, 0, p), np.take(values, 1, p)
         n = atoms[p]

@@ -21,6 +21,7 @@ from fanin.propagation.algebra import (
 )
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, unchanged
+from fanin.propagation.common_places import left_by_norm, modes_of
 from fanin.propagation.distributions import is_gaussian, within_channels
 from fanin.propagation.echo import left_of_channel
 from fanin.propagation.factors import mover, times
@@ -52,7 +53,9 @@ def norm(call: Call) -> list[State | None]:
     # An RMS norm divides by the root mean square, a layer norm by the centred one.
     centred = centred_pairs(view.pairs, view.axes, settings.dims) if settings.centre else view.pairs
     own = max(float(centred.flat[0]), 0.0)
-    divided = power_of_norm(call, view, settings, own)
+    modes = modes_of(call, centred, view, settings.dims) if call.name in BATCH_NORMS else ()
+    divided = power_of_norm(call, view, settings, own, modes)
+    centred = left_by_norm(centred, view, settings.dims, modes, divided.weights)
     power = own + settings.eps
     level = divided.expected()[0] / own if own > 0 else 0.0
     unit_pairs = fit_flat(centred * level, view.axes, state.axes)
