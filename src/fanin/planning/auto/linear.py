@@ -5,7 +5,7 @@ from fanin.planning.auto.intent import deliberate_zero
 from fanin.planning.auto.norm_free import in_norm_free_branch
 from fanin.planning.auto.plain_stack import behind_deep_stack, in_deep_stack
 from fanin.planning.auto.residual import between_norms, inside_residual
-from fanin.planning.auto.shifted_chain import behind_shifted_norm
+from fanin.planning.auto.started_chain import in_started_chain
 from fanin.planning.families import last_writer
 from fanin.planning.recipe import Decision, leave
 from fanin.planning.subject import Circumstances, Subject
@@ -31,7 +31,7 @@ def linear(subject: Subject, circumstances: Circumstances) -> Decision:
     return (
         in_deep_stack(subject, circumstances)
         or behind_deep_stack(subject, circumstances)
-        or behind_shifted_norm(subject, circumstances)
+        or in_started_chain(subject, circumstances)
         or by_activation(subject)
     )
 

@@ -1,4 +1,4 @@
-"""Convolutions behind shifted norms: no border shows, and only those are touched."""
+"""Weights of chains whose norms start for them: orthogonal, and no border shows."""
 
 import math
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import fanin
-from fanin.schemes import DeltaOrthogonal
+from fanin.schemes import DeltaOrthogonal, Orthogonal
 
 CHANNELS, DEPTH = 8, 40
 
@@ -50,20 +50,30 @@ def test_it_is_as_large_as_he():
     assert plan["3.weight"].std == pytest.approx(math.sqrt(2 / (9 * CHANNELS)))
 
 
+def test_dense_weights_and_those_of_one_place_are_orthogonal_and_as_large_as_he():
+    plan = fanin.plan(chain(kernel_size=1, padding=0), images())
+    assert isinstance(plan["3.weight"].scheme, Orthogonal)
+    widths = [(32, 48), (48, 24)]
+    layers = [nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU()]
+    for inputs, outputs in [(32, 32)] * 20 + widths + [(24, 24)] * 20:
+        layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Linear(24, 5))
+    fanin.initialize(model, torch.randn(64, 16), "auto")
+    for k, inputs in ((3, 32), (63, 32), (66, 48)):
+        wide = torch.linalg.svdvals(model[k].weight.detach())
+        assert wide == pytest.approx(wide.mean().expand_as(wide), rel=1e-4)
+        power = model[k].weight.detach().square().mean().item()
+        assert power * inputs == pytest.approx(2, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     "model",
-    [
-        chain(kernel_size=1, padding=0),
-        chain(groups=CHANNELS),
-        chain(activation=nn.Tanh),
-        chain(norm=lambda n: nn.BatchNorm2d(n, affine=False)),
-        chain(padding_mode="circular"),
-    ],
-    ids=["one place", "depthwise", "scaled", "without parameters", "circular"],
+    [chain(groups=CHANNELS), chain(norm=lambda n: nn.BatchNorm2d(n, affine=False))],
+    ids=["depthwise", "norms without parameters"],
 )
-def test_other_convolutions_keep_their_taps(model):
+def test_other_convolutions_keep_he(model):
     plan = fanin.plan(model, images())
-    assert not any(isinstance(plan[name].scheme, DeltaOrthogonal) for name in plan)
+    assert plan["3.weight"].reason == "meets relu: He"
 
 
 def test_strides_and_fewer_outputs_keep_theirs():
