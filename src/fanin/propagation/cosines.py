@@ -5,9 +5,9 @@ The cosine u of a fixed and a random direction of n dimensions has the density
 is of a Gaussian number with the same variance 1/n.
 """
 
-from fanin.graph.graph import Operation, Ref
+from fanin.graph.graph import Graph, Operation
 from fanin.propagation.attention_parts import origin
-from fanin.propagation.call import Call
+from fanin.propagation.call import Call, functional_name
 from fanin.propagation.normalised_values import normalised_values
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State, distributed
@@ -15,6 +15,7 @@ from fanin.propagation.written_norms import written_norm
 
 _CENTRED = 1e-2
 """Share of its mean in a product's power from which on its vectors have a side in common."""
+_FURTHEST = 16
 
 
 def bounded_cosines(call: Call, made: State) -> State:
@@ -27,28 +28,41 @@ def bounded_cosines(call: Call, made: State) -> State:
 
 def _cosines(call: Call) -> Array | None:
     """Quantiles of mean square 1; None where one factor's vectors differ in length."""
-    directions = [_directions(call, position) for position in (0, 1)]
-    if None in directions or directions[0] != directions[1] or not directions[0]:
-        return None
-    return normalised_values(2 / directions[0], 0.0)
+    tensors = call.tensor(0), call.tensor(1)
+    count = call.state(0).shape[-1]
+    directions = {None if t is None else directions_of_rows(call, t, count) for t in tensors}
+    found = directions.pop()
+    return normalised_values(2 / found, 0.0) if found and not directions else None
 
 
-def _directions(call: Call, position: int) -> int | None:
-    """Dimensions of the unit vectors that are multiplied; None where they have other lengths."""
-    source = origin(call.graph, call.tensor(position))
-    if source is None:
+def directions_of_rows(call: Call, tensor: int, count: int) -> int | None:
+    """Dimensions of the vectors that a tensor holds, all of one length; None for other tensors.
+
+    Args:
+        call: whose graph and states are asked.
+        tensor: vectors divided by their own lengths, through views and times a number.
+        count: numbers of a vector.
+    """
+    graph = call.graph
+    maker = _under_views(graph, tensor)
+    if maker is None:
         return None
-    maker = call.graph.producer.get(source)
-    if maker is None or not _may_normalise(maker):
+    norm = written_norm(Call(graph, maker, call.states, call.parts))
+    if norm is None or norm.dims != (len(call.graph.tensors[norm.source].shape) - 1,):
         return None
-    norm = written_norm(Call(call.graph, maker, call.states, call.parts))
-    count = call.state(position).shape[-1 if position == 0 else -2]
-    if norm is None or norm.dims != (len(call.graph.tensors[source].shape) - 1,):
-        return None
-    if call.graph.tensors[norm.source].shape[-1] != count:
+    if graph.tensors[norm.source].shape[-1] != count:
         return None
     return count - int(norm.centre)
 
 
-def _may_normalise(maker: Operation) -> bool:
-    return maker.name in ("div", "mul") and all(isinstance(a, Ref) for a in maker.args[:2])
+def _under_views(graph: Graph, tensor: int) -> Operation | None:
+    """What made a tensor, before views of it and factors that are numbers."""
+    for _ in range(_FURTHEST):
+        source = origin(graph, tensor)
+        maker = None if source is None else graph.producer.get(source)
+        if maker is None or functional_name(maker.name) not in ("mul", "div"):
+            return None
+        if len(maker.inputs) > 1:
+            return maker
+        tensor = maker.inputs[0]
+    return None

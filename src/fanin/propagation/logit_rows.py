@@ -6,13 +6,13 @@ for n = 3, and a row of large ones picks several keys where a Gaussian row picks
 positions add to both.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from fanin.graph.graph import Graph, Operation, Ref
-from fanin.propagation.call import functional_name
+from fanin.graph.graph import Ref
+from fanin.propagation.call import Call, functional_name
+from fanin.propagation.cosines import directions_of_rows
 from fanin.propagation.layout import atom_range
 from fanin.propagation.quadrature import Array
 from fanin.propagation.state import State
@@ -23,7 +23,6 @@ _ELEMENTS = 1 << 16
 _FURTHEST = 16
 _VIEWS = {"view", "_unsafe_view", "reshape", "clone", "transpose", "permute", "contiguous",
           "expand", "unsqueeze", "squeeze", "alias", "_to_copy"}  # fmt: skip
-_LENGTHS = {"linalg_vector_norm", "norm"}
 _PRODUCTS = {"bmm", "baddbmm"}
 
 
@@ -90,11 +89,9 @@ def left_of_values(products: Array, shares: Array, directions: int) -> Array:
     return np.asarray(along + aside)
 
 
-def kind_of_logits(
-    graph: Graph, states: Mapping[int, State], softmax: Operation, dim: int
-) -> LogitKind:
+def kind_of_logits(call: Call, dim: int) -> LogitKind:
     """Of the logits that a softmax reads."""
-    source = softmax.args[0]
+    graph, states, source = call.graph, call.states, call.raw(0)
     if not isinstance(source, Ref):
         return GAUSSIAN
     product, tensor = None, source.tensor
@@ -122,43 +119,11 @@ def kind_of_logits(
         part = round(min(within(states[of_products], dim) / whole, 1.0), 2) or 0.01
     first = 1 if product.name == "baddbmm" else 0
     factors = [a.tensor for a in product.args[first : first + 2] if isinstance(a, Ref)]
-    directions = graph.tensors[factors[0]].shape[-1] if factors else 0
-    if 1 < directions < _MANY and all(has_unit_rows(graph, t) for t in factors):
-        return LogitKind(directions, part)
-    return LogitKind(0, part)
-
-
-def has_unit_rows(graph: Graph, tensor: int) -> bool:
-    """Whether a tensor is another one divided by its own length, times a number or none."""
-    maker = _under_views(graph, tensor)
-    if maker is None or functional_name(maker.name) != "div":
-        return False
-    refs = [a.tensor for a in maker.args[:2] if isinstance(a, Ref)]
-    if len(refs) != 2:
-        return False
-    divisor: int | None = refs[1]
-    for _ in range(_FURTHEST):
-        length = None if divisor is None else _under_views(graph, divisor)
-        if length is None or not isinstance(length.args[0], Ref):
-            return False
-        if length.name in _LENGTHS:
-            return bool(length.args[0].tensor == refs[0])
-        if functional_name(length.name) not in ("clamp_min", "clamp", "add", "maximum"):
-            return False
-        divisor = length.args[0].tensor
-    return False
-
-
-def _under_views(graph: Graph, tensor: int) -> Operation | None:
-    for _ in range(_FURTHEST):
-        maker = graph.producer.get(tensor)
-        if maker is None or not maker.args or not isinstance(maker.args[0], Ref):
-            return maker
-        by_number = functional_name(maker.name) in ("mul", "div") and len(maker.inputs) == 1
-        if maker.name not in _VIEWS and not by_number:
-            return maker
-        tensor = maker.args[0].tensor
-    return None
+    count = graph.tensors[factors[0]].shape[-1] if len(factors) == 2 else 0
+    if not 1 < count < _MANY:
+        return LogitKind(0, part)
+    found = {directions_of_rows(call, t, count) for t in factors}
+    return LogitKind((found.pop() or 0) if len(found) == 1 else 0, part)
 
 
 def within(state: State, dim: int) -> float:

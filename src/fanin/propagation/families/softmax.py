@@ -19,7 +19,7 @@ def softmax(call: Call) -> State:
     """Shares that sum to 1 along an axis."""
     logits = call.state(0)
     dim = int(call.raw(1, "dim")) % max(len(logits.axes), 1)
-    kind = kind_of_logits(call.graph, call.states, call.operation, dim)
+    kind = kind_of_logits(call, dim)
     keys = keys_behind(call.graph, call.operation)
     kind = of_normed_tokens(call.graph, call.states, call.parts, kind, keys)
     shares = softmax_shares(logits, dim, logits.blocked, kind)
