@@ -225,3 +225,29 @@ def test_the_row_of_a_parametrised_weight_is_of_its_layer_not_of_its_parametrisa
     (told,), (seen,) = fanin.predict(layer, x).layers, fanin.measure(layer, x).layers
     assert told.output == seen.output
     assert told.output_rms == pytest.approx(seen.output_rms, rel=0.02)
+
+
+def test_operations_that_want_other_numbers_are_run_on_samples():
+    """One that checks what it is given, and raises ValueError as ATen's cat does."""
+    with torch.library._scoped_library("fanin_picky", "DEF") as library:
+        library.define("half_of(Tensor x) -> Tensor", tags=[torch.Tag.pointwise])
+
+        def half_of(x):
+            if x.dtype != torch.float32:
+                raise ValueError("float32 alone")
+            return x / 2
+
+        library.impl("half_of", half_of, "CPU")
+        library.impl("half_of", torch.empty_like, "Meta")
+
+        class Picky(nn.Module):
+            def forward(self, x):
+                return torch.ops.fanin_picky.half_of(x)
+
+        with torch.no_grad():
+            signals = fanin.predict(
+                Picky(), torch.randn(64, 32, generator=torch.Generator().manual_seed(1))
+            )
+    made = next(s for s in signals.tensors.values() if s.operation == "half_of")
+    assert made.sampled
+    assert made.rms == pytest.approx(0.5, rel=0.05)

@@ -25,6 +25,11 @@ def functional_name(name: str) -> str:
     return name[:-1] if name.endswith("_") and not name.endswith("__") else name
 
 
+CANNOT_RUN = (RuntimeError, TypeError, IndexError, ValueError)
+"""What operations raise on other numbers than they were recorded with: another dtype, device or
+number of them. ATen's own checks raise all of these (NotImplementedError is a RuntimeError), and
+any of them leaves the operation to another rule, or to samples."""
+
 _OTHERWISE_CALLED = {
     ("pow_", "Scalar"): "Tensor_Scalar",
     ("pow_", "Tensor"): "Tensor_Tensor",

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from fanin.propagation.call import Call, rebuilt_arguments, resolve
+from fanin.propagation.call import CANNOT_RUN, Call, rebuilt_arguments, resolve
 
 
 def is_pointwise(call: Call) -> bool:
@@ -44,7 +44,7 @@ def _found_elementwise(call: Call) -> bool:
             try:
                 with torch.no_grad():
                     out = first_of(function(*args, **kwargs)) if function is not None else None
-            except (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError):
+            except CANNOT_RUN:
                 return None
             fits = isinstance(out, torch.Tensor) and out.shape == x.shape
             return out if fits else None

@@ -6,11 +6,9 @@ from typing import Any
 import torch
 
 from fanin.graph.graph import Ref
-from fanin.propagation.call import Call, rebuilt_arguments, resolve
+from fanin.propagation.call import CANNOT_RUN, Call, rebuilt_arguments, resolve
 from fanin.propagation.drawing import Drawn, drawn_inputs
 from fanin.propagation.families.memory import written
-
-_CANNOT = (RuntimeError, NotImplementedError, TypeError, IndexError, ValueError)
 
 Once = Callable[[Mapping[int, torch.Tensor]], list[torch.Tensor]]
 
@@ -30,7 +28,7 @@ def run_on(call: Call, drawn: Drawn) -> list[torch.Tensor | None] | None:
         try:
             found = torch.vmap(lambda varying: once({**drawn.fixed, **varying}))(drawn.varying)
             return list(found)
-        except _CANNOT:
+        except CANNOT_RUN:
             pass  # no rule for batches of it: run by run
     rows = []
     for run in range(drawn.runs):
@@ -39,7 +37,7 @@ def run_on(call: Call, drawn: Drawn) -> list[torch.Tensor | None] | None:
             torch.manual_seed(call.operation.index + (run << 32))
             try:
                 rows.append(once(tensors))
-            except _CANNOT as error:
+            except CANNOT_RUN as error:
                 text = f"{call.operation.name} could not be run on samples: {error}"
                 call.parts.note(text.split("\n")[0])
                 return None

@@ -7,7 +7,13 @@ from typing import Any
 import torch
 
 from fanin.graph.graph import Graph, Operation, Ref
-from fanin.propagation.call import Call, CallParts, rebuilt_arguments, resolve
+from fanin.propagation.call import (
+    CANNOT_RUN,
+    Call,
+    CallParts,
+    rebuilt_arguments,
+    resolve,
+)
 from fanin.propagation.families.pointwise import pointwise_forward
 from fanin.propagation.lengths import READ_OUT, as_long_as_recorded
 from fanin.propagation.nearness_kept import keep_nearness
@@ -182,7 +188,7 @@ def _folded(call: Call) -> list[torch.Tensor] | None:
     try:
         with torch.no_grad():
             result: Any = function(*args, **kwargs)
-    except (RuntimeError, NotImplementedError, TypeError, IndexError):
+    except CANNOT_RUN:
         # Not a constant after all: dtypes or devices that this machine's CPU cannot mix.
         return None
     values = [result] if isinstance(result, torch.Tensor) else list(result)

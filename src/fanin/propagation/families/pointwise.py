@@ -18,7 +18,7 @@ from fanin.propagation.around_known import (
     slopes_around,
 )
 from fanin.propagation.base import Base, at_power
-from fanin.propagation.call import Call, rebuilt_arguments, resolve
+from fanin.propagation.call import CANNOT_RUN, Call, rebuilt_arguments, resolve
 from fanin.propagation.carrying import weighted
 from fanin.propagation.elementwise import first_of, is_pointwise
 from fanin.propagation.factors import keeps_lengths, mover, times
@@ -141,7 +141,7 @@ def _evaluate(
     try:
         with torch.no_grad():
             out = first_of(function(*args, **kwargs))
-    except (RuntimeError, NotImplementedError, TypeError, IndexError):
+    except CANNOT_RUN:
         return None
     if not isinstance(out, torch.Tensor) or tuple(out.shape) != shape:
         return None
@@ -225,7 +225,7 @@ def _slopes(call: Call, tensors: dict[int, torch.Tensor]) -> dict[int, Array] | 
             if not out.requires_grad:
                 return {}
             found = torch.autograd.grad(out.sum(), [tensors[t] for t in floats], allow_unused=True)
-    except (RuntimeError, NotImplementedError, TypeError, IndexError):
+    except CANNOT_RUN:
         return None
     return {
         t: _tamed(np.asarray(slope.numpy()))
