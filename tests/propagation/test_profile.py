@@ -13,6 +13,9 @@ from torch.nn import functional as F  # noqa: N812
 
 import fanin
 from fanin.propagation import profile as profiles
+from fanin.propagation.contraction import contract
+from fanin.propagation.layout import plain_axes
+from fanin.propagation.state import gaussian, independent, overlaps
 
 
 @pytest.mark.parametrize(
@@ -204,3 +207,58 @@ def test_windows_that_padding_empties_ask_for_nothing():
     layers = lambda: {"q": dense(), "k": dense()}  # noqa: E731
     inputs = batch(1, 28, 28, N)
     forward_only(lambda: Module(run, **layers()), inputs, draws=8)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.3], ids=["of mean 0", "with a mean"])
+def test_features_that_two_towers_write_apart_have_no_product(shift):
+    """Weights that stand there have a mean, by chance or not: rows of zeros stay zeros."""
+    generator = torch.Generator().manual_seed(3)
+    one, two = (nn.Linear(24, 12, bias=False) for _ in range(2))
+    with torch.no_grad():
+        for layer, empty in ((one, slice(0, 6)), (two, slice(6, 12))):
+            layer.weight.copy_(torch.randn(12, 24, generator=generator) / 5 + shift)
+            layer.weight[empty] = 0.0
+
+    class Towers(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = one, two
+
+        def forward(self, x, y):
+            return self.one(x.relu()) @ self.two(y.relu()).T
+
+    x, y = (torch.randn(10, 24, generator=generator) for _ in range(2))
+    found = fanin.predict(Towers(), (x, y))
+    last = found.tensors[max(found.tensors)]
+    assert last.rms == 0.0
+    mapped = [s for s in found.tensors.values() if s.operation == "relu"]
+    assert len(mapped) == 2
+    assert all(s.gradient_rms == 0.0 for s in mapped)
+
+
+def test_pairs_of_different_terms_meet_the_roots_of_both_powers():
+    """Σ x w of means: where the first features are strong in both, so are their products."""
+
+    def uneven(shape, level, powers):
+        """√power (level + z)."""
+        roots = np.sqrt(powers)
+        pairs = independent(shape, level, 1.0).pairs * overlaps(roots, plain_axes(shape))
+        return gaussian(plain_axes(shape), level * roots.mean(), pairs, profile=powers)
+
+    terms = np.array([4.0, 4, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1])
+    rows = np.array([0.2, 1.0, 1.8])
+    powers = np.multiply.outer(rows, terms / terms.mean())
+    one = uneven((3, 8), 1.5, powers)
+    two = uneven((8, 5), 0.8, terms[:, None] / terms.mean())
+    made = contract(one, two, "ik", "kj", "ij")
+    generator = torch.Generator().manual_seed(0)
+    x, w = (
+        (state.base.mean + state.base.std * torch.randn(8000, *state.shape, generator=generator))
+        * torch.from_numpy(np.broadcast_to(np.sqrt(state.profile), state.shape).copy())
+        for state in (one, two)
+    )
+    product = x @ w
+    truth = product.square().mean((0, 2)).numpy()
+    assert made.second_moment == pytest.approx(float(truth.mean()), rel=0.03)
+    profile = np.broadcast_to(made.profile, (3, 5)).mean(axis=1)
+    np.testing.assert_allclose(profile, truth / truth.mean(), rtol=0.03)

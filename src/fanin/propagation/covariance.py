@@ -12,6 +12,7 @@ from fanin.graph.graph import Operation, Ref
 from fanin.propagation.algebra import aligned
 from fanin.propagation.ancestry import ancestors
 from fanin.propagation.call import Call, functional_name
+from fanin.propagation.contraction import contracted_pairs
 from fanin.propagation.covariance_of_parts import COPIES, covariance_of_parts, under_copies
 from fanin.propagation.layout import broadcast_axes, fit, fit_flat, shape_of
 from fanin.propagation.places import place_of
@@ -250,8 +251,6 @@ class _Finder:
         part = self.between(x, y, left)
         if part is None:
             return None
-        from fanin.propagation.families.linear import contracted_pairs
-
         weight = states[mine[1].tensor]
         _, pairs, _ = contracted_pairs(
             (states[x].axes, part), (weight.axes, weight.pairs), "ik", "kj", "ij"

@@ -16,7 +16,7 @@ from fanin.propagation.alignment import (
 )
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import Carried, Carry, contracted, weighted
-from fanin.propagation.families.linear import contract, contracted_pairs
+from fanin.propagation.contraction import contract, contracted_pairs
 from fanin.propagation.layout import Axes, atom_range, fit, shape_of
 from fanin.propagation.logit_rows import GAUSSIAN, LogitKind, within
 from fanin.propagation.logit_sources import of_normed_tokens

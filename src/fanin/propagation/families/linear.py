@@ -4,10 +4,8 @@ E[y y′] = Σ E[a a′]·E[b b′] over the pairs of summed terms, which a laye
 matrix turns into q′ = n_in σ² q and attention into Σ a² q_v + Σ a a′ ρ q_v.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from math import prod
 
 import numpy as np
 
@@ -15,147 +13,15 @@ from fanin.propagation.algebra import added, scaled
 from fanin.propagation.alignment import averaged_values, queries_of_product, raised, tied_power
 from fanin.propagation.call import Call
 from fanin.propagation.carrying import contracted
+from fanin.propagation.contraction import contract, contracted_pairs
 from fanin.propagation.cosines import bounded_cosines
 from fanin.propagation.echo import echo, left_of_rows
-from fanin.propagation.layout import (
-    Arrangement,
-    Axes,
-    align_axis,
-    atoms_of,
-    first_atom,
-    fit,
-    sum_weights,
-)
+from fanin.propagation.layout import fit
 from fanin.propagation.numbers_behind_norms import taken_back_by_weights
-from fanin.propagation.profile import MOST_PLACES, even
 from fanin.propagation.quadrature import Array, expectation, pair_moments
 from fanin.propagation.registry import Pass, backward, forward
 from fanin.propagation.singular_values import largest_singular_value
-from fanin.propagation.state import State, gaussian, independent, with_powers
-
-
-def contracted_pairs(
-    one: tuple[Axes, Array], two: tuple[Axes, Array], labels_one: str, labels_two: str, out: str
-) -> tuple[Axes, Array, float]:
-    """Pair moments of an einsum over two independent tensors.
-
-    Args:
-        one: axes and pair moments of the first.
-        two: those of the second.
-        labels_one: a letter for each axis of the first; shared letters go together.
-        labels_two: likewise.
-        out: letters of the output; what is missing is summed.
-
-    Returns:
-        The output's axes, its pair moments, and the number of terms in each sum.
-    """
-    first = Arrangement(atoms_of(one[0]), [one[1]])
-    second = Arrangement(atoms_of(two[0]), [two[1]])
-    axes_one, axes_two = list(one[0]), list(two[0])
-    for letter in labels_one:
-        if letter not in labels_two:
-            continue
-        i, j = labels_one.index(letter), labels_two.index(letter)
-        a, b = axes_one[i], axes_two[j]
-        if not a or not b:
-            continue
-        p, r = first_atom(tuple(axes_one), i), first_atom(tuple(axes_two), j)
-        count = align_axis(first, p, len(a), second, r, len(b))
-        axes_one[i], axes_two[j] = (
-            tuple(first.atoms[p : p + count]),
-            tuple(second.atoms[r : r + count]),
-        )
-    ids: dict[tuple[str, int], int] = {}
-
-    def subscripts(labels: str, axes: Sequence[tuple[int, ...]]) -> list[int]:
-        return [
-            ids.setdefault((letter, k), len(ids))
-            for letter, axis in zip(labels, axes, strict=True)
-            for k in range(len(axis))
-        ]
-
-    sub_one, sub_two = subscripts(labels_one, axes_one), subscripts(labels_two, axes_two)
-    axis_of = dict(zip(labels_two, axes_two, strict=True)) | {
-        letter: axis
-        for letter, axis in zip(labels_one, axes_one, strict=True)
-        if axis or letter not in labels_two
-    }
-    operands: list[object] = [first.arrays[0], sub_one, second.arrays[0], sub_two]
-    terms = 1.0
-    for letter in dict.fromkeys(labels_one + labels_two):
-        if letter not in out:
-            for k, atom in enumerate(axis_of[letter]):
-                operands += [sum_weights(atom), [ids[letter, k]]]
-                terms *= atom
-    axes_out = tuple(axis_of[letter] for letter in out)
-    sub_out = [ids[letter, k] for letter in out for k in range(len(axis_of[letter]))]
-    pairs = np.einsum(*operands, sub_out, optimize=len(operands) > 6)  # type: ignore[call-overload]
-    return axes_out, np.asarray(pairs), terms
-
-
-def contract(one: State, two: State, labels_one: str, labels_two: str, out: str) -> State:
-    """The state of an einsum over two independent tensors; Gaussian, a sum of many terms."""
-    axes, pairs, terms = contracted_pairs(
-        (one.axes, one.pairs), (two.axes, two.pairs), labels_one, labels_two, out
-    )
-    made = gaussian(axes, terms * one.mean * two.mean, pairs).with_flags(one, two)
-    made = with_powers(made, _powers(one, two, (labels_one, labels_two, out), terms, made))
-    for factor, labels in ((one, labels_one), (two, labels_two)):
-        pieces = factor.pieces
-        if pieces is not None and labels[pieces.axis] in out:
-            return replace(made, pieces=replace(pieces, axis=out.index(labels[pieces.axis])))
-    return made
-
-
-_CHANCE = 0.01
-
-
-def _powers(
-    one: State, two: State, letters: tuple[str, str, str], terms: float, made: State
-) -> Array | None:
-    """Powers of the product place by place, over its second moment as it would be without.
-
-    Terms that agree in both factors meet the powers of both; what pairs of different terms add is
-    spread evenly, or, behind shares that sum to 1, as what their squares leave of 1.
-    """
-    if one.profile is None and two.profile is None:
-        return None
-    if made.second_moment <= 0:
-        return None
-    own = terms * one.second_moment * two.second_moment / made.second_moment
-    if not 0 < own < np.inf:
-        return None
-    lengths = dict(zip(letters[0], one.shape, strict=True)) | dict(
-        zip(letters[1], two.shape, strict=True)
-    )
-    operands: list[object] = []
-    uneven: set[str] = set()
-    for state, labels in ((one, letters[0]), (two, letters[1])):
-        # Axes of length 1 are left out: an einsum over the rest, summed axes at full length.
-        profile = even(state.profile, len(state.axes))
-        kept = [i for i, n in enumerate(profile.shape) if n != 1]
-        operands += [profile.reshape([profile.shape[i] for i in kept]),
-                     [ord(labels[i]) - 97 for i in kept]]  # fmt: skip
-        uneven |= {labels[i] for i in kept}
-    # Windows or samples along which both differ count once.
-    if prod(lengths[c] for c in uneven if c in letters[2]) > MOST_PLACES:
-        return None
-    here = {k for labels in (operands[1], operands[3]) for k in labels}  # type: ignore[attr-defined]
-    rest = [ord(c) - 97 for c in letters[2] if ord(c) - 97 in here]
-    found = np.einsum(*operands, rest)  # type: ignore[call-overload]
-    found = found / np.prod([lengths[chr(k + 97)] for k in here if k not in rest], initial=1.0)
-    shape = [lengths[c] if ord(c) - 97 in rest else 1 for c in letters[2]]
-    found = np.asarray(found).reshape(shape)
-    left: Array | float = 1.0
-    shares = one.profile is not None and abs(one.mean * terms - 1) < 1e-6 and one.mean > 0
-    if shares:
-        squares = found / max(float(found.mean()), 1e-12) * terms**2 / terms * one.second_moment
-        left = np.clip(1 - squares, 0.0, None)
-        left = left / left.mean() if float(left.mean()) > 1e-9 else 1.0
-    # The pairs of weights that stand there, rather than of a plan, are never quite 0.
-    total = 1.0 if own > 1 - _CHANCE else own
-    other = 1 - total
-    return np.asarray(total * found + other * left)
+from fanin.propagation.state import State, independent
 
 
 def mirrored_input(state: State) -> State:
