@@ -133,11 +133,6 @@ class Call:
         """Whether a tensor holds real numbers, in which gradients are."""
         return self.kind(tensor).startswith(("float", "bfloat"))
 
-    def module_setting(self, name: str, default: Any = None) -> Any:
-        """A plain setting of the module in which the operation ran."""
-        module = self.graph.modules.get(self.operation.module)
-        return default if module is None else module.settings.get(name, default)
-
 
 class CallParts:
     """What rules leave for the backward walk, by operation: masks drawn, shares counted."""

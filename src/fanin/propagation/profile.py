@@ -177,19 +177,3 @@ def at_each_power(profile: Array, function: Callable[[float], float]) -> Array:
     nodes = np.linspace(distinct[0] ** 0.5, distinct[-1] ** 0.5, MOST_LEVELS) ** 2
     found = np.interp(profile.ravel(), nodes, [function(float(p)) for p in nodes])
     return np.asarray(found).reshape(profile.shape)
-
-
-def summed_rows(powers: Array, dim: int, rows: np.ndarray, length: int) -> Array:
-    """Sums along an axis of what goes to each of ``length`` places.
-
-    Args:
-        powers: an array whose axis ``dim`` is as long as ``rows`` or 1.
-        dim: the axis.
-        rows: to which place each entry goes.
-        length: of the axis that is made.
-    """
-    moved = np.moveaxis(powers, dim, 0)
-    moved = np.broadcast_to(moved, (len(rows), *moved.shape[1:]))
-    total = np.zeros((length, *moved.shape[1:]))
-    np.add.at(total, rows, moved)
-    return np.moveaxis(total, 0, dim)

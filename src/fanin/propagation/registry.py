@@ -151,9 +151,3 @@ def backward_rule(name: str) -> Backward | None:
     """The backward rule of an operation, if there is one."""
     _discover()
     return _BACKWARD.get(name)
-
-
-def operations_with_rules() -> frozenset[str]:
-    """Names of all operations that have a forward rule."""
-    _discover()
-    return frozenset(_FORWARD)
