@@ -13,6 +13,7 @@ import numpy as np
 
 from fanin.graph.graph import Operation
 from fanin.propagation.call import Call, functional_name
+from fanin.propagation.lengths_kept import keeps_lengths
 from fanin.propagation.norm_neighbours import VIEWS, norm_behind, normalised_by_channel, only_reader
 from fanin.propagation.norm_settings import ROW_NORMS
 from fanin.propagation.quadrature import NODES, Array, expectation
@@ -71,9 +72,12 @@ def left_of_rows(call: Call, terms: float) -> float:
     """What a norm of the rows that a product makes leaves of the gradient of the rows it reads.
 
     The norm takes off what lies along y = W x. As g·y = 0 is W g·x = 0, of n numbers read one
-    direction is gone, whatever the number of those made.
+    direction is gone, whatever the number of those made; a matrix with orthonormal columns sends
+    all the rest on.
     """
-    return 1 - 1 / terms if terms > 1 and _rows_behind(call) else 1.0
+    if terms <= 1 or keeps_lengths(call, call.operation) or not _rows_behind(call):
+        return 1.0
+    return 1 - 1 / terms
 
 
 def left_of_channel(call: Call) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from fanin.propagation.attention_parts import softmax_behind
 from fanin.propagation.call import Call, functional_name
 from fanin.propagation.directions import maker_of_features, uneven_tokens
 from fanin.propagation.layout import Axes
+from fanin.propagation.lengths_kept import keeps_lengths
 from fanin.propagation.logit_rows import within
 from fanin.propagation.norm_settings import ROW_NORMS
 from fanin.propagation.profile import even
@@ -91,7 +92,8 @@ def varies(
     if name in ROW_NORMS:
         return 0.0
     if name in _PRODUCTS:
-        return (1 + few) * (1 + _of_rows_read(call, maker, left - 1)) - 1
+        by_weights = 0.0 if keeps_lengths(call, maker) else few
+        return (1 + by_weights) * (1 + _of_rows_read(call, maker, left - 1)) - 1
     first = maker.args[0]
     if name == "cat":
         return _of_parts(call, maker, few, left - 1, rows)

@@ -5,12 +5,15 @@ decides what its powers do: numbers of the right moments are not enough there.
 """
 
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import torch
 from torch import nn
 
 from fanin.randomness.address import Address
+from fanin.schemes.orthogonal import DeltaOrthogonal, Orthogonal
+from fanin.schemes.scaled import Scaled
 
 
 class WeightDraws:
@@ -31,6 +34,24 @@ class WeightDraws:
             if name in ids:
                 self._parameters.setdefault(ids[name], (name, parameter))
         self._made: dict[int, torch.Tensor] = {}
+
+    def keeps_lengths(self, tensor: int) -> bool:
+        """Whether the plan draws orthonormal columns, so that |W x| is the same for all x of |x|.
+
+        Args:
+            tensor: id of a parameter, (outputs, inputs).
+        """
+        name, parameter = self._parameters.get(tensor, ("", None))
+        assignment = None if self._plan is None else self._plan.get(name)
+        if parameter is None or assignment is None or parameter.dim() != 2:
+            return False
+        scheme = assignment.scheme
+        scheme = scheme.of if isinstance(scheme, Scaled) else scheme
+        if not isinstance(scheme, Orthogonal | DeltaOrthogonal) or assignment.axes.block_sizes:
+            return False
+        sides = (assignment.axes.outputs, assignment.axes.inputs)
+        outputs, inputs = (prod(parameter.shape[a] for a in side) for side in sides)
+        return bool(outputs >= inputs)
 
     def drawn(self, tensor: int, runs: int, most: int | None = None) -> torch.Tensor | None:
         """Draws of a parameter, ``(runs, *shape)``, on the CPU in float32.
